@@ -1,0 +1,566 @@
+"""The engine: what is recorded when a rule is applied, and how gradients are pulled back through the record.
+
+A rule returns its value and, for each input, a pullback: the function that turns a gradient of the value into a
+gradient of that input. Applying a rule to Tensors makes a Node, which keeps the pullbacks and where the inputs came
+from. `backward` visits the nodes from the youngest to the oldest; as a node is always younger than its inputs, every
+gradient is complete before it is passed on. The engine knows no operation by name, and broadcasting is undone here
+and nowhere else.
+
+To differentiate a gradient, the rules of the graph are run again, on Tensors instead of arrays: the same NumPy code
+then records itself. Stored pullbacks close over arrays, so they could not tell how they depend on the inputs.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ContextDecorator
+from operator import attrgetter
+from typing import Any, Generic, ParamSpec, TypeVar, cast
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from minigrad.tensor import HANDLERS, Array, Tensor, as_array, needs_float
+
+F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
+Pullback = Callable[[Any], Any]
+Hook = Callable[[Tensor], Tensor | None]
+Hooks = dict[int, Hook]
+
+stamps = itertools.count()
+
+
+class Node:
+    """One application of a rule: what went in, and how a gradient of what came out is pulled back.
+
+    inputs: for each input the vertex that it came from (the node that made it, or the leaf itself), or the array or
+    number itself where no gradient is wanted. pullbacks: one for each input; None once the node has been freed.
+    stamp: grows with every node, so sorting by it is a topological order.
+    """
+
+    __slots__ = ("dtype", "hooks", "inputs", "pullbacks", "rule", "settings", "shape", "stamp")
+
+    def __init__(
+        self, rule: Rule, inputs: tuple[Any, ...], settings: dict[str, Any], pullbacks: Sequence[Pullback | None], value: Array
+    ) -> None:
+        self.rule = rule
+        self.inputs = inputs
+        self.settings = settings
+        self.pullbacks: Sequence[Pullback | None] | None = pullbacks
+        self.shape = value.shape
+        self.dtype = value.dtype
+        self.hooks: Hooks | None = None
+        self.stamp = next(stamps)
+
+
+Vertex = Node | Tensor  # what a gradient arrives at: a node, or a leaf that requires one
+
+
+def vertex(x: Tensor) -> Vertex:
+    """Where the gradient of this tensor arrives."""
+    return x.node or x
+
+
+# ---- recording -------------------------------------------------------------------------------------------------------
+
+
+class _Mode(threading.local):
+    """Whether this thread records, and what it did before each `with` that it is in."""
+
+    def __init__(self) -> None:
+        self.recording = True
+        self.before: list[bool] = []
+
+
+_mode = _Mode()
+
+
+class _Recording(ContextDecorator):
+    value: bool
+
+    def __enter__(self) -> None:
+        _mode.before.append(_mode.recording)
+        _mode.recording = self.value
+
+    def __exit__(self, *_: object) -> None:
+        _mode.recording = _mode.before.pop()
+
+
+class no_grad(_Recording):
+    """Record nothing inside of this `with`, or inside of the function it decorates, in this thread.
+
+    >>> import minigrad as mg
+    >>> x = mg.tensor([1.0, 2.0], requires_grad=True)
+    >>> with mg.no_grad():
+    ...     y = x * 2
+    >>> y.requires_grad
+    False
+    """
+
+    value = False
+
+
+class enable_grad(_Recording):
+    """Record inside of this `with` (or decorated function), even within `no_grad`."""
+
+    value = True
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are being recorded in this thread."""
+    return _mode.recording
+
+
+class Rule:
+    """A NumPy function with its derivative; called with Tensors, it records a Node.
+
+    replay: the same function in NumPy calls that work on Tensors, too; a fast kernel takes it from its definition.
+    """
+
+    def __init__(self, function: Callable[..., Any], replay: Callable[..., Any] | None = None) -> None:
+        self.function = function
+        self.replay = replay or function
+        self.name = function.__name__
+        self.__name__ = function.__name__
+        self.__doc__ = function.__doc__
+        parameters = inspect.signature(function).parameters.values()
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self.inputs = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_ONLY)
+        self.settings = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+        self.arity = len(self.inputs)
+        if not self.inputs and not self.variadic:
+            raise TypeError(f"rule {self.name}: the inputs to differentiate stand before a '/': def {self.name}(x, /, ...)")
+
+    def __repr__(self) -> str:
+        return f"<rule {self.name}>"
+
+    def __call__(self, *inputs: Any, **settings: Any) -> Any:
+        if settings or len(inputs) != self.arity:
+            inputs, settings = self._bind(inputs, settings)
+        arrays = []
+        vertices = []
+        wanted = tensors = False
+        for x in inputs:
+            if isinstance(x, Tensor):
+                tensors = True
+                arrays.append(x.data)
+                if x._requires_grad:
+                    wanted = True
+                    vertices.append(x.node or x)
+                    continue
+            else:
+                arrays.append(x if type(x) in _PLAIN else _operand(x))
+            vertices.append(arrays[-1])
+        value, pullbacks = self.function(*arrays, **settings)
+        if not tensors:
+            return value
+        if type(value) is not np.ndarray:  # NumPy makes scalars of 0-d arrays
+            value = np.asarray(value)
+        result = Tensor.__new__(Tensor)
+        result.data = value
+        result.grad = result.hooks = None
+        if wanted and _mode.recording:
+            if len(pullbacks) != len(vertices):
+                raise TypeError(f"rule {self.name} has {len(vertices)} inputs and returned {len(pullbacks)} pullbacks")
+            result.node = Node(self, tuple(vertices), settings, pullbacks, value)
+            result._requires_grad = True
+        else:
+            result.node = None
+            result._requires_grad = False
+        return result
+
+    def _bind(self, inputs: tuple[Any, ...], settings: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Sort the arguments into inputs and settings by name; settings are constants, so a Tensor there is refused."""
+        if not self.variadic:
+            given = dict(zip(self.settings, inputs[self.arity :], strict=False))
+            if len(inputs) > self.arity + len(self.settings):
+                raise TypeError(f"{self.name} takes at most {self.arity + len(self.settings)} arguments, got {len(inputs)}")
+            if len(inputs) < self.arity:
+                raise TypeError(f"{self.name} needs {self.arity} inputs {self.inputs} by position, got {len(inputs)}")
+            inputs, settings = inputs[: self.arity], {**given, **settings}
+        for name, setting in settings.items():
+            if name not in self.settings:
+                raise TypeError(f"{self.name} of Tensors takes no argument {name!r}, only {', '.join(self.settings) or 'inputs'}")
+            if isinstance(setting, Tensor):
+                if setting.requires_grad:
+                    raise TypeError(f"{self.name}: no gradient flows through the setting {name!r}: pass {name}.detach()")
+                settings = {**settings, name: setting.data}
+        return inputs, settings
+
+
+_PLAIN = frozenset((np.ndarray, float, int, bool, type(None)))
+
+
+def _operand(x: object) -> Any:
+    """An operand that is no Tensor: NumPy's scalars count as Python numbers, lists as float32 arrays."""
+    return x.item() if isinstance(x, np.generic) else as_array(x)
+
+
+def rule(*numpy_functions: Callable[..., Any], linear: bool = False) -> Callable[[Callable[..., Any]], Rule]:
+    """Make a function that returns (value, pullbacks) an operation, and what these NumPy functions do on Tensors.
+
+    Inputs stand before the slash, and each has one pullback (None where no gradient exists); settings follow it.
+    A pullback returns a fresh array, its argument, or a view of it. A rule is pure: it draws nothing at random and
+    writes to no input, as it is run again to differentiate a gradient; so it is written in NumPy functions and
+    operators, which work on arrays and Tensors alike. Broadcasting needs no word: the engine undoes it.
+    linear: the pullbacks close over no input; then the function itself may write into arrays of its own making.
+
+    >>> import numpy as np, minigrad as mg
+    >>> @mg.rule()
+    ... def cube(x, /):
+    ...     return x**3, (lambda g: g * 3 * x**2,)
+    >>> x = mg.tensor(2.0, requires_grad=True)
+    >>> cube(x).backward()
+    >>> x.grad
+    tensor(12.)
+    """
+
+    def register(function: Callable[..., Any]) -> Rule:
+        def again(*inputs: Any, **settings: Any) -> Any:
+            value = made(*inputs, **settings)
+            return value, value.node.pullbacks
+
+        made = Rule(function, again if linear else None)
+        HANDLERS.update(dict.fromkeys(numpy_functions, made))
+        RULES.append(made)
+        return made
+
+    return register
+
+
+RULES: list[Rule] = []  # every rule, so that the tests can hold each to its numerical derivative
+
+
+def implements(*numpy_functions: Callable[..., Any]) -> Callable[[F], F]:
+    """Make a function, written with other operations, what these NumPy functions do on Tensors."""
+
+    def register(function: F) -> F:
+        HANDLERS.update(dict.fromkeys(numpy_functions, function))
+        return function
+
+    return register
+
+
+def shared(function: Pullback) -> Pullback:
+    """Remember the last call: for work that several pullbacks of one node have in common, as all get the same g."""
+    last: list[Any] = [None, None]
+
+    def remembering(g: Any) -> Any:
+        if last[0] is not g:
+            last[:] = g, function(g)
+        return last[1]
+
+    return remembering
+
+
+class Definition(Generic[P, R]):
+    """A function in a few lines of NumPy that read like its formula; a fast kernel may stand in for it.
+
+    Without a kernel, the lines themselves are run, and record the operations that they are made of. With one, they
+    are what the kernel is held to by the tests, and what is run to differentiate a gradient.
+    """
+
+    def __init__(self, function: Callable[P, R]) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.fast: Rule | None = None
+        self.check: Callable[..., None] | None = None
+        self.__signature__ = inspect.signature(function)
+        parameters = self.__signature__.parameters.values()
+        self.names = tuple(p.name for p in parameters)
+        self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        DEFINITIONS.append(self)
+
+    def __repr__(self) -> str:
+        return f"<function {self.__name__}>"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        given = {**self.defaults, **dict(zip(self.names, args, strict=False)), **kwargs}
+        if not len(given) == len(self.names) >= len(args):
+            self.__signature__.bind(*args, **kwargs)  # says what is wrong
+        if self.check is not None:
+            self.check(**given)
+        if self.fast is None:
+            return self.function(**given)  # type: ignore[call-arg]
+        inputs = [given.pop(name) for name in self.fast.inputs]
+        return cast(R, self.fast(*inputs, **given))
+
+    def refuses(self, check: Callable[..., None]) -> Callable[..., None]:
+        """Decorator: called with every argument by name before anything else, to raise for what makes no sense."""
+        self.check = check
+        return check
+
+    def kernel(self, function: Callable[..., Any]) -> Rule:
+        """Decorator: a rule on arrays that gives the same, faster; arguments under the same names."""
+
+        def definition(*inputs: Any, **settings: Any) -> Any:
+            return self.function(**dict(zip(self.fast.inputs, inputs, strict=True)), **settings)  # type: ignore
+
+        self.fast = Rule(function, _local(definition))
+        self.fast.name = self.__name__
+        return self.fast
+
+
+DEFINITIONS: list[Definition[..., Any]] = []  # every definition, so that the tests can hold each kernel to its own
+
+
+def _local(definition: Callable[..., Any]) -> Callable[..., Any]:
+    """What a rule returns for Tensors, value and pullbacks, from a definition that only gives the value."""
+
+    def function(*inputs: Any, **settings: Any) -> tuple[Any, tuple[Pullback | None, ...]]:
+        inputs = tuple(+x if isinstance(x, Tensor) else x for x in inputs)  # new nodes: where this graph begins
+        value = definition(*inputs, **settings)
+        starts = [x for x in inputs if isinstance(x, Tensor)]
+
+        @shared
+        def gradients(g: Tensor) -> dict[int, Any]:
+            return dict(zip(map(id, starts), grad(value, starts, g, create_graph=True, allow_unused=True), strict=True))
+
+        def pullback(x: Any) -> Pullback | None:
+            if not isinstance(x, Tensor):
+                return None
+            return lambda g: gradients(g)[id(x)] if gradients(g)[id(x)] is not None else np.zeros(x.shape, x.dtype)
+
+        return value, tuple(map(pullback, inputs))
+
+    return function
+
+
+# ---- pulling back ----------------------------------------------------------------------------------------------------
+
+
+def history(vertices: Iterable[Vertex], since: int = -1) -> list[Node]:
+    """The nodes made after the stamp `since` that lead to these vertices, oldest first, each once."""
+    seen: set[Node] = set()
+    stack = list(vertices)
+    while stack:
+        v = stack.pop()
+        if type(v) is Node and v not in seen and v.stamp > since:
+            seen.add(v)
+            stack += v.inputs
+    return sorted(seen, key=attrgetter("stamp"))
+
+
+def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
+    """Sum g over the axes along which NumPy stretched an array of this shape."""
+    lead = len(g.shape) - len(shape)
+    axes = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1 and g.shape[lead + i] != 1)
+    return np.reshape(np.sum(g, axis=axes), shape)
+
+
+def propagate(
+    nodes: list[Node],
+    cotangents: dict[Vertex, Any],
+    targets: Mapping[Vertex, Tensor | None] | None,
+    retain_graph: bool,
+    create_graph: bool,
+) -> dict[Vertex, Any]:
+    """Pull cotangents back through these nodes; returns what arrives at the targets, or (None) at every leaf.
+
+    targets: vertices, each with its Tensor where there is one. The nodes are taken from the list, youngest first.
+    """
+    needed = None if targets is None else _leading_to(targets, nodes)
+    pullbacks = _replay(nodes, needed, targets or {}) if create_graph else None
+    arrived: dict[Vertex, Any] = {}
+    while nodes:
+        node = nodes.pop()  # from the list, too, so that what is freed below is gone at once
+        g = cotangents.pop(node, None)
+        if g is not None:
+            if node.hooks:
+                g = call_hooks(node, g)
+            if targets is not None and node in targets:
+                arrived[node] = g
+            node_pullbacks = (pullbacks[node] if pullbacks is not None else node.pullbacks) or ()
+            for v, pullback in zip(node.inputs, node_pullbacks, strict=True):
+                if pullback is None or not (type(v) is Node or isinstance(v, Tensor)):
+                    continue
+                if needed is not None and v not in needed:
+                    continue
+                h = pullback(g)
+                if h.shape != v.shape:
+                    h = _fit(h, v, node)
+                if h.dtype is not v.dtype:
+                    h = h.astype(v.dtype)
+                cotangents[v] = cotangents[v] + h if v in cotangents else h
+        if not retain_graph:
+            node.pullbacks = None
+            node.inputs = ()
+            node.settings = {}
+    return arrived | cotangents
+
+
+def _leading_to(targets: Iterable[Vertex], nodes: list[Node]) -> set[Vertex]:
+    """The targets, and those of the nodes (oldest first) whose gradient is wanted on the way to them."""
+    needed = set(targets)
+    for node in nodes:
+        if not needed.isdisjoint(v for v in node.inputs if isinstance(v, (Node, Tensor))):
+            needed.add(node)
+    return needed
+
+
+def _replay(nodes: list[Node], needed: set[Vertex] | None, targets: Mapping[Vertex, Tensor | None]) -> dict[Node, Any]:
+    """Pullbacks that record: the rules are run again on Tensors, from the leaves and the targets on."""
+    tensors = {v: t for v, t in targets.items() if type(v) is Node and t is not None}
+    wanted = set(nodes if needed is None else needed)
+    for node in reversed(nodes):
+        if node in wanted:
+            wanted.update(v for v in node.inputs if type(v) is Node and v not in tensors)
+    pullbacks = {}
+    for node in nodes:
+        if node in wanted:
+            inputs = [tensors[v] if type(v) is Node else v for v in node.inputs]
+            value, pullbacks[node] = node.rule.replay(*inputs, **node.settings)
+            if node.hooks and value.node is not None:
+                value.node.hooks = node.hooks
+            tensors.setdefault(node, value)
+    return pullbacks
+
+
+def _fit(g: Any, v: Vertex, node: Node) -> Any:
+    try:
+        return unbroadcast(g, v.shape)
+    except (ValueError, IndexError):
+        raise ValueError(
+            f"rule {node.rule.name}: a pullback gave a gradient of shape {g.shape} "
+            f"for an input of shape {v.shape}, which it cannot be summed to"
+        ) from None
+
+
+def call_hooks(at: Vertex, g: Any) -> Any:
+    """The gradient g after this vertex's hooks; an array again where it was one."""
+    for hook in list((at.hooks or {}).values()):
+        found = hook(g if isinstance(g, Tensor) else Tensor(g))
+        if found is not None:
+            if not isinstance(found, Tensor) or found.shape != at.shape:
+                raise ValueError(f"a hook must return None or a Tensor of shape {at.shape}, not {found!r}")
+            g = np.astype(found, at.dtype) if isinstance(g, Tensor) else found.data.astype(at.dtype)
+    return g
+
+
+def _seed(output: Tensor, gradient: ArrayLike | Tensor | None, create_graph: bool) -> Any:
+    """The cotangent to start from: as given, or 1 for a scalar."""
+    if not isinstance(output, Tensor):
+        raise TypeError(f"only a Tensor has a gradient, not {type(output).__name__}")
+    if not output.requires_grad:
+        raise ValueError("this tensor depends on nothing that requires a gradient: make its leaves with requires_grad=True")
+    if gradient is None:
+        if output.size != 1:
+            raise ValueError(
+                f"backward starts from a scalar, this tensor has shape {output.shape}: "
+                "reduce it (np.sum, np.mean), or give a gradient of that shape"
+            )
+        gradient = np.ones(output.shape, output.dtype)
+    gradient = gradient if isinstance(gradient, Tensor) else Tensor(gradient)
+    if gradient.shape != output.shape:
+        raise ValueError(f"the gradient has shape {gradient.shape}, the tensor {output.shape}: they must be equal")
+    needs_float("gradient", gradient.dtype)
+    return np.astype(gradient, output.dtype) if create_graph else gradient.data.astype(output.dtype)
+
+
+def _pull(
+    outputs: Sequence[Tensor],
+    gradients: Sequence[Any],
+    targets: dict[Vertex, Tensor | None] | None,
+    retain_graph: bool,
+    create_graph: bool,
+) -> dict[Vertex, Any]:
+    """Gradients of the outputs by vertex, as Tensors, none of which shares memory with another."""
+    with enable_grad() if create_graph else no_grad():
+        cotangents: dict[Vertex, Any] = {}
+        for output, gradient in zip(outputs, gradients, strict=True):
+            g = _seed(output, gradient, create_graph)
+            v = vertex(output)
+            cotangents[v] = cotangents[v] + g if v in cotangents else g
+        nodes = history(cotangents)
+        for node in nodes:
+            if node.pullbacks is None:
+                raise RuntimeError(
+                    f"the graph of {node.rule.name} has already been freed by a backward pass: "
+                    "for a second one, call the first with retain_graph=True"
+                )
+        arrived = propagate(nodes, cotangents, targets, retain_graph or create_graph, create_graph)
+        taken: set[int] = set()
+        for v, g in arrived.items():
+            if v.hooks and isinstance(v, Tensor):
+                g = call_hooks(v, g)
+            if not isinstance(g, Tensor):
+                g = np.asarray(g)
+                if g.base is not None or id(g) in taken:  # a leaf's gradient may be written into, so it is its own
+                    g = g.copy()
+                taken.add(id(g))
+                g = Tensor(g)
+            arrived[v] = g
+        return arrived
+
+
+@implements(Tensor.backward)
+def backward(output: Tensor, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
+    """`output.backward(...)`."""
+    for leaf, g in _pull([output], [gradient], None, retain_graph, create_graph).items():
+        leaf = cast(Tensor, leaf)
+        if leaf.grad is None:
+            leaf.grad = g
+        else:
+            leaf.grad = leaf.grad + g if create_graph else Tensor(leaf.grad.data + g.data)
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Any = None,
+    retain_graph: bool = False,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Any, ...]:
+    """The gradients of outputs (summed, weighted with grad_outputs) with respect to inputs; `.grad` stays as it is.
+
+    Only what lies between the outputs and the inputs is computed. Raises ValueError for an input that no output
+    depends on, or with allow_unused=True gives None for it. With create_graph=True the graph is run again, and what
+    comes back depends on the leaves and on the inputs named here, not on other tensors in between.
+
+    >>> import minigrad as mg
+    >>> x = mg.tensor(3.0, requires_grad=True)
+    >>> (dy,) = mg.autograd.grad(x**3, x, create_graph=True)
+    >>> mg.autograd.grad(dy, x)
+    (tensor(18.),)
+    """
+    outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    if grad_outputs is None:
+        grad_outputs = [None] * len(outputs)
+    elif not isinstance(grad_outputs, list | tuple):
+        grad_outputs = [grad_outputs]
+    if len(grad_outputs) != len(outputs):
+        raise ValueError(f"{len(outputs)} outputs need as many grad_outputs, not {len(grad_outputs)}")
+    for i, x in enumerate(inputs):
+        if not isinstance(x, Tensor) or not x.requires_grad:
+            raise ValueError(f"input {i} is no Tensor that requires a gradient")
+    arrived = _pull(outputs, grad_outputs, {vertex(x): x for x in inputs}, retain_graph, create_graph)
+    found = tuple(arrived.get(vertex(x)) for x in inputs)
+    for i, g in enumerate(found):
+        if g is None and not allow_unused:
+            raise ValueError(f"no output depends on input {i}: with allow_unused=True its gradient is None")
+    return found
+
+
+@implements(Tensor.register_hook)
+def register_hook(x: Tensor, hook: Hook) -> Callable[[], None]:
+    """`x.register_hook(hook)`."""
+    if not x.requires_grad:
+        raise ValueError("a hook is called with a gradient, and this tensor requires none")
+    at = vertex(x)
+    if at.hooks is None:
+        at.hooks = {}
+    hooks, key = at.hooks, next(stamps)
+    hooks[key] = hook
+
+    def remove() -> None:
+        hooks.pop(key, None)
+
+    return remove

@@ -1,0 +1,580 @@
+"""Functions of the encoder, each a few lines of NumPy that read like its formula.
+
+What an input must be is checked first (`refuses`); kernels.py holds fast twins of some of these. Arrays in, arrays
+out; with a Tensor among the inputs, a Tensor comes out. N is a batch, C channels, T tokens, D features, V classes.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from minigrad.autograd import Definition
+from minigrad.creation import default_generator
+from minigrad.rules.elementwise import erf as erf
+from minigrad.rules.reductions import logsumexp as logsumexp
+from minigrad.tensor import Array, Tensor, as_array, detached
+
+X = Any  # a Tensor or an ndarray: what comes in decides what comes out
+
+# ---- what is refused -------------------------------------------------------------------------------------------------
+
+
+def _floats(name: str, **inputs: X) -> None:
+    for what, x in inputs.items():
+        if x is not None:
+            if not isinstance(x, Tensor | np.ndarray):
+                raise TypeError(f"{name}: {what} must be a Tensor or an ndarray, not {type(x).__name__}")
+            if x.dtype.kind != "f":
+                raise TypeError(f"{name}: {what} must be floating-point, not {x.dtype.name}: use .astype(np.float32)")
+
+
+def _positive(name: str, **numbers: float) -> None:
+    for what, n in numbers.items():
+        if not (isinstance(n, int | float) and n > 0 and math.isfinite(n)):
+            raise ValueError(f"{name}: {what} must be a positive number, not {n!r}")
+
+
+def _equal_shapes(name: str, input: X, target: X) -> None:
+    if np.shape(input) != np.shape(target):
+        raise ValueError(
+            f"{name}: input has shape {np.shape(input)} and target {np.shape(target)}; they must be equal, "
+            "for broadcasting would average the wrong pairs: reshape one of them"
+        )
+
+
+def _reduction(name: str, reduction: str) -> None:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{name}: reduction must be 'mean', 'sum' or 'none', not {reduction!r}")
+
+
+def whole_numbers(name: str, ids: ArrayLike | Tensor, size: int, what: str, ignore: int | None = None) -> Array:
+    """ids as an integer array, each from 0 to size − 1 (or equal to ignore); else TypeError or IndexError."""
+    ids = np.asarray(detached(ids))
+    if ids.size == 0:
+        ids = ids.astype(np.int64)
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"{name}: {what} must be integers, not {ids.dtype.name}")
+    wrong = (ids < 0) | (ids >= size)
+    if ignore is not None:
+        wrong &= ids != ignore
+    if wrong.any():
+        at = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise IndexError(f"{name}: {what}[{', '.join(map(str, at))}] is {ids[at]}, but there are only 0 to {size - 1}")
+    return ids
+
+
+def _needs_floats(*definitions: Definition[..., Any]) -> None:
+    for definition in definitions:
+        definition.refuses(lambda x, _name=definition.__name__, **_: _floats(_name, x=x))
+
+
+# ---- activations -----------------------------------------------------------------------------------------------------
+
+
+@Definition
+def relu(x: X) -> X:
+    """max(x, 0), with the derivative 0 at 0 (np.maximum(x, 0) has ½ there); any shape."""
+    return np.where(x <= 0, 0.0, x)
+
+
+@Definition
+def leaky_relu(x: X, negative_slope: float = 0.01) -> X:
+    """x where x > 0, negative_slope · x elsewhere; any shape."""
+    return np.where(x > 0, x, negative_slope * x)
+
+
+@Definition
+def elu(x: X, alpha: float = 1.0) -> X:
+    """x where x > 0, alpha (eˣ − 1) elsewhere; any shape. Clevert, Unterthiner, Hochreiter (2016)."""
+    return np.where(x > 0, x, alpha * np.expm1(np.where(x > 0, 0.0, x)))
+
+
+@Definition
+def gelu(x: X, approximate: str = "none") -> X:
+    """x Φ(x) = x/2 (1 + erf(x/√2)), or with approximate="tanh" its approximation; any shape.
+
+    Hendrycks, Gimpel: Gaussian Error Linear Units (2016).
+    """
+    if approximate == "tanh":
+        return 0.5 * x * (1.0 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+    return 0.5 * x * (1.0 + erf(x * math.sqrt(0.5)))
+
+
+@Definition
+def sigmoid(x: X) -> X:
+    """1 / (1 + e⁻ˣ), accurate at both ends; any shape."""
+    return np.exp(-np.logaddexp(0.0, -x))
+
+
+@Definition
+def silu(x: X) -> X:
+    """x / (1 + e⁻ˣ); any shape. Elfwing, Uchibe, Doya (2018)."""
+    return x * sigmoid(x)
+
+
+@Definition
+def softplus(x: X) -> X:
+    """ln(1 + eˣ); any shape."""
+    return np.logaddexp(0.0, x)
+
+
+_needs_floats(relu, leaky_relu, elu, sigmoid, silu, softplus)
+
+
+@gelu.refuses
+def _(x: X, approximate: str) -> None:
+    _floats("gelu", x=x)
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"gelu: approximate must be 'none' or 'tanh', not {approximate!r}")
+
+
+# ---- softmax ---------------------------------------------------------------------------------------------------------
+
+
+@Definition
+def softmax(x: X, axis: int | None = -1) -> X:
+    """exp xᵢ / Σⱼ exp xⱼ along axis (None: over all elements); same shape as x. A row of −∞ alone gives NaN."""
+    axis = axis if x.ndim else None
+    e = np.exp(x - np.max(detached(x), axis=axis, keepdims=True, initial=-np.inf))  # less the maximum: no overflow
+    return e / np.sum(e, axis=axis, keepdims=True)
+
+
+@Definition
+def log_softmax(x: X, axis: int | None = -1) -> X:
+    """xᵢ − ln Σⱼ exp xⱼ along axis; same shape as x."""
+    return x - logsumexp(x, axis=axis if x.ndim else None, keepdims=True)
+
+
+@Definition
+def masked_softmax(x: X, mask: Array, axis: int = -1) -> X:
+    """The softmax over the elements where mask is True; 0 elsewhere, and in rows where none is; same shape as x."""
+    top = np.max(detached(x), axis=axis, keepdims=True, initial=-np.inf, where=mask)
+    e = np.where(mask, np.exp(np.where(mask, x - np.where(np.isinf(top), 0.0, top), 0.0)), 0.0)
+    total = np.sum(e, axis=axis, keepdims=True)
+    return e / np.where(total == 0, 1.0, total)
+
+
+_needs_floats(softmax, log_softmax)
+
+
+@masked_softmax.refuses
+def _(x: X, mask: X, axis: int) -> None:
+    _floats("masked_softmax", x=x)
+    _mask("masked_softmax", mask, x.shape)
+
+
+def _mask(name: str, mask: X, shape: tuple[int, ...]) -> None:
+    """A mask is boolean and broadcasts to the scores."""
+    if not isinstance(mask, Tensor | np.ndarray) or mask.dtype != np.bool_:
+        got = mask.dtype.name if isinstance(mask, Tensor | np.ndarray) else type(mask).__name__
+        raise TypeError(f"{name}: a mask must be boolean, True where attention is allowed, not {got}")
+    try:
+        fits = np.broadcast_shapes(mask.shape, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"{name}: a mask of shape {mask.shape} does not broadcast to the scores' shape {shape}")
+
+
+# ---- normalisation ---------------------------------------------------------------------------------------------------
+
+
+def standardise(x: X, axis: tuple[int, ...], eps: float) -> X:
+    """(x − mean x) / √(var x + eps) along the axes, with the biased variance.
+
+    Computed in float64: beside a mean of 10⁶ the spread of float32 values drowns, and the square of 10²⁰ overflows.
+    """
+    wide = x.astype(np.float64)
+    c = wide - np.mean(wide, axis=axis, keepdims=True)
+    return (c / np.sqrt(np.mean(c * c, axis=axis, keepdims=True) + eps)).astype(x.dtype)
+
+
+def scale_and_shift(x: X, weight: X | None, bias: X | None, axis: int) -> X:
+    """weight · x + bias, whose first axis lies along this axis of x; either may be None."""
+
+    def along(v: X) -> X:
+        return np.reshape(v, v.shape + (1,) * (x.ndim - axis - v.ndim))
+
+    x = x if weight is None else x * along(weight)
+    return x if bias is None else x + along(bias)
+
+
+@Definition
+def layer_norm(
+    x: X, normalized_shape: int | tuple[int, ...], weight: X | None = None, bias: X | None = None, eps: float = 1e-5
+) -> X:
+    """weight · (x − mean x) / √(var x + eps) + bias over the last axes, each token for itself; same shape as x.
+
+    x: (..., *normalized_shape); weight, bias: normalized_shape. Ba, Kiros, Hinton: Layer Normalization (2016).
+    """
+    k = len(_tuple(normalized_shape))
+    return scale_and_shift(standardise(x, tuple(range(-k, 0)), eps), weight, bias, x.ndim - k)
+
+
+@Definition
+def rms_norm(x: X, normalized_shape: int | tuple[int, ...], weight: X | None = None, eps: float = 1e-6) -> X:
+    """weight · x / √(mean x² + eps) over the last axes; same shape as x. Zhang, Sennrich (2019)."""
+    k = len(_tuple(normalized_shape))
+    wide = x.astype(np.float64)
+    r = np.sqrt(np.mean(wide * wide, axis=tuple(range(-k, 0)), keepdims=True) + eps)
+    return scale_and_shift((wide / r).astype(x.dtype), weight, None, x.ndim - k)
+
+
+@Definition
+def batch_standardise(x: X, weight: X | None, bias: X | None, eps: float) -> X:
+    """weight · (x − mean x) / √(var x + eps) + bias for each channel, over the batch: x is (N, C) or (N, C, L)."""
+    return scale_and_shift(standardise(x, (0, 2)[: x.ndim - 1], eps), weight, bias, 1)
+
+
+def batch_norm(
+    x: X,
+    running_mean: Array | None = None,
+    running_var: Array | None = None,
+    weight: X | None = None,
+    bias: X | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> X:
+    """weight · (x − mean) / √(var + eps) + bias for each channel; x: (N, C) or (N, C, L), all others (C,).
+
+    training, or without running statistics: mean and biased variance of the batch; the running statistics, where
+    given, move towards the batch's mean and unbiased variance by the share momentum, in place. Otherwise the running
+    statistics are used. ValueError for a single value per channel in training, which has no variance.
+    Ioffe, Szegedy: Batch Normalization (2015).
+    """
+    _floats("batch_norm", x=x, weight=weight, bias=bias)
+    _positive("batch_norm", eps=eps)
+    if x.ndim not in (2, 3):
+        raise ValueError(f"batch_norm: x must be (N, C) or (N, C, L), got {x.shape}")
+    channels = x.shape[1]
+    for what, v in {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}.items():
+        if v is not None and v.shape != (channels,):
+            raise ValueError(f"batch_norm: {what} has shape {v.shape}, but x {x.shape} has C={channels} at axis 1")
+    if not training and running_mean is not None and running_var is not None:
+        std = np.sqrt(running_var.astype(np.float64) + eps)
+        shape = (channels,) + (1,) * (x.ndim - 2)
+        standard = (x - np.reshape(running_mean, shape)) / np.reshape(std, shape).astype(x.dtype)
+        return scale_and_shift(standard, weight, bias, 1)
+    n = x.size // channels if channels else 0
+    if n == 1:
+        raise ValueError(
+            f"batch_norm: one value per channel, x {x.shape}, has no variance in training: "
+            "leave out a last batch of one (drop_last=True), call eval(), or use LayerNorm"
+        )
+    if running_mean is not None and running_var is not None and n:
+        axes = (0, 2)[: x.ndim - 1]
+        values = detached(x)
+        mean = values.mean(axes, dtype=np.float64)
+        c = values - mean.reshape((-1,) + (1,) * (x.ndim - 2))
+        running_mean += momentum * (mean - running_mean)
+        running_var += momentum * ((c * c).sum(axes, dtype=np.float64) / (n - 1) - running_var)
+    return batch_standardise(x, weight, bias, eps)
+
+
+@Definition
+def group_norm(x: X, num_groups: int, weight: X | None = None, bias: X | None = None, eps: float = 1e-5) -> X:
+    """weight · (x − mean x) / √(var x + eps) + bias over each group of channels; x: (N, C, ...), weight, bias: (C,).
+
+    Wu, He: Group Normalization (2018).
+    """
+    groups = np.reshape(x, (x.shape[0], num_groups, x.shape[1] // num_groups, *x.shape[2:]))
+    return scale_and_shift(np.reshape(standardise(groups, tuple(range(2, groups.ndim)), eps), x.shape), weight, bias, 1)
+
+
+@Definition
+def instance_norm(x: X, weight: X | None = None, bias: X | None = None, eps: float = 1e-5) -> X:
+    """weight · (x − mean x) / √(var x + eps) + bias over each channel of each instance; x: (N, C, L), weight: (C,).
+
+    Ulyanov, Vedaldi, Lempitsky: Instance Normalization (2016).
+    """
+    return scale_and_shift(standardise(x, (2,), eps), weight, bias, 1)
+
+
+def _tuple(shape: int | tuple[int, ...]) -> tuple[int, ...]:
+    return (shape,) if isinstance(shape, int) else tuple(shape)
+
+
+def _normalizes_last(name: str, x: X, normalized_shape: int | tuple[int, ...], **vectors: X | None) -> None:
+    shape = _tuple(normalized_shape)
+    if not shape or x.shape[-len(shape) :] != shape:
+        raise ValueError(f"{name}: expected x of shape (..., {', '.join(map(str, shape))}), got {x.shape}")
+    for what, v in vectors.items():
+        if v is not None and v.shape != shape:
+            raise ValueError(f"{name}: expected {what} of shape {shape}, got {v.shape}")
+
+
+@layer_norm.refuses
+def _(x: X, normalized_shape: int | tuple[int, ...], weight: X | None, bias: X | None, eps: float) -> None:
+    _floats("layer_norm", x=x, weight=weight, bias=bias)
+    _positive("layer_norm", eps=eps)
+    _normalizes_last("layer_norm", x, normalized_shape, weight=weight, bias=bias)
+
+
+@rms_norm.refuses
+def _(x: X, normalized_shape: int | tuple[int, ...], weight: X | None, eps: float) -> None:
+    _floats("rms_norm", x=x, weight=weight)
+    _positive("rms_norm", eps=eps)
+    _normalizes_last("rms_norm", x, normalized_shape, weight=weight)
+
+
+def _per_channel(name: str, x: X, **vectors: X | None) -> None:
+    for what, v in vectors.items():
+        if v is not None and v.shape != x.shape[1:2]:
+            raise ValueError(f"{name}: {what} has shape {v.shape}, but x {x.shape} has C={x.shape[1]} at axis 1")
+
+
+@group_norm.refuses
+def _(x: X, num_groups: int, weight: X | None, bias: X | None, eps: float) -> None:
+    _floats("group_norm", x=x, weight=weight, bias=bias)
+    _positive("group_norm", num_groups=num_groups, eps=eps)
+    if x.ndim < 2 or x.shape[1] % num_groups:
+        raise ValueError(f"group_norm: x {x.shape} has no axis 1 that num_groups={num_groups} divides")
+    _per_channel("group_norm", x, weight=weight, bias=bias)
+    if x.size and x.size == x.shape[0] * num_groups:
+        raise ValueError(f"group_norm: one value per group, x {x.shape} in {num_groups} groups, has no variance")
+
+
+@instance_norm.refuses
+def _(x: X, weight: X | None, bias: X | None, eps: float) -> None:
+    _floats("instance_norm", x=x, weight=weight, bias=bias)
+    _positive("instance_norm", eps=eps)
+    if x.ndim != 3:
+        raise ValueError(f"instance_norm: x must be (N, C, L), got {x.shape}")
+    _per_channel("instance_norm", x, weight=weight, bias=bias)
+    if x.size and x.shape[2] == 1:
+        raise ValueError(f"instance_norm: one value per channel, x {x.shape}, has no variance")
+
+
+# ---- layers without their parameters ---------------------------------------------------------------------------------
+
+
+@Definition
+def linear(x: X, weight: X, bias: X | None = None) -> X:
+    """x weightᵀ + bias; x: (..., in), weight: (out, in), bias: (out,); gives (..., out)."""
+    y = x @ np.swapaxes(weight, 0, 1)
+    return y if bias is None else y + bias
+
+
+@linear.refuses
+def _(x: X, weight: X, bias: X | None) -> None:
+    _floats("linear", x=x, weight=weight, bias=bias)
+    if weight.ndim != 2:
+        raise ValueError(f"linear: weight must be (out_features, in_features), got {weight.shape}")
+    if x.ndim == 0 or x.shape[-1] != weight.shape[1]:
+        raise ValueError(f"linear: expected x of shape (..., {weight.shape[1]}), got {x.shape}")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"linear: expected bias of shape {weight.shape[:1]}, got {bias.shape}")
+    if x.dtype != weight.dtype:
+        raise TypeError(f"linear: x is {x.dtype.name}, weight {weight.dtype.name}: use x.astype(np.{weight.dtype.name})")
+
+
+@Definition
+def embedding(ids: ArrayLike | Tensor, weight: X, padding_idx: int | None = None) -> X:
+    """The rows of weight at these ids; ids: integers (...), weight: (V, D); gives (..., D).
+
+    The row padding_idx gets no gradient. IndexError for an id outside of 0 to V − 1.
+    """
+    ids = np.asarray(detached(ids), np.int64)
+    rows = weight[ids]
+    return rows if padding_idx is None else np.where((ids == padding_idx)[..., None], detached(rows), rows)
+
+
+@embedding.refuses
+def _(ids: ArrayLike | Tensor, weight: X, padding_idx: int | None) -> None:
+    _floats("embedding", weight=weight)
+    if weight.ndim != 2:
+        raise ValueError(f"embedding: weight must be (num_embeddings, embedding_dim), got {weight.shape}")
+    whole_numbers("embedding", ids, weight.shape[0], "ids")
+    if padding_idx is not None and not 0 <= padding_idx < weight.shape[0]:
+        raise IndexError(f"embedding: padding_idx is {padding_idx}, but there are only 0 to {weight.shape[0] - 1}")
+
+
+def one_hot(ids: ArrayLike | Tensor, num_classes: int) -> Tensor:
+    """1 at each id, 0 elsewhere; ids: integers (...); gives (..., num_classes) in float32."""
+    return Tensor(np.eye(num_classes, dtype=np.float32)[whole_numbers("one_hot", ids, num_classes, "ids")])
+
+
+def dropout_mask(shape: tuple[int, ...], p: float, rng: np.random.Generator | None, dtype: Any) -> Array:
+    """What dropout multiplies with: 0 with probability p, else 1 / (1 − p)."""
+    kept = (rng or default_generator()).random(shape, np.float32) >= p
+    return np.multiply(kept, 1 / (1 - p) if p < 1 else 0.0, dtype=dtype)
+
+
+def dropout(x: X, p: float = 0.5, training: bool = True, rng: np.random.Generator | None = None) -> X:
+    """x with each element set to 0 with probability p and the others divided by 1 − p; x itself unless training.
+
+    Drawn from rng, or from minigrad's generator. Srivastava et al.: Dropout (2014).
+    """
+    _floats("dropout", x=x)
+    _probability("dropout", p)
+    return x if not training or p == 0 else x * dropout_mask(x.shape, p, rng, x.dtype)
+
+
+def _probability(name: str, p: float) -> None:
+    if not (isinstance(p, int | float) and 0 <= p <= 1):
+        raise ValueError(f"{name}: a probability lies between 0 and 1, not {p!r}")
+
+
+@Definition
+def attention(q: X, k: X, v: X, mask: Array | None, kept: Array | None, scale: float) -> X:
+    """softmax(q kᵀ scale) v; q: (..., Tq, E), k: (..., Tk, E), v: (..., Tk, Ev); gives (..., Tq, Ev).
+
+    mask: True where attention is allowed; a query that may attend to nothing gives zeros. kept: a dropout mask for
+    the attention's weights. Both broadcast to (..., Tq, Tk).
+    """
+    scores = (q @ np.swapaxes(k, -1, -2)) * scale
+    weights = softmax(scores) if mask is None else masked_softmax(scores, mask)
+    return (weights if kept is None else weights * kept) @ v
+
+
+def scaled_dot_product_attention(
+    query: X,
+    key: X,
+    value: X,
+    attn_mask: Array | Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    rng: np.random.Generator | None = None,
+) -> X:
+    """softmax(query keyᵀ scale) value; query: (..., Tq, E), key: (..., Tk, E), value: (..., Tk, Ev).
+
+    attn_mask: boolean, True = may attend, broadcasts to (..., Tq, Tk); a query that may attend to nothing gives zeros
+    and gets zero gradients. is_causal: query i sees keys 0 to i (from the top left, if Tq and Tk differ), and what
+    the mask allows. scale: 1/√E unless given. A NaN in a masked value is multiplied with 0, so it stays NaN.
+    Vaswani et al.: Attention Is All You Need (2017).
+    """
+    name = "scaled_dot_product_attention"
+    _floats(name, query=query, key=key, value=value)
+    _probability(name, dropout_p)
+    if min(query.ndim, key.ndim, value.ndim) < 2 or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+        raise ValueError(
+            f"{name}: query {query.shape}, key {key.shape} and value {value.shape} must be "
+            "(..., Tq, E), (..., Tk, E) and (..., Tk, Ev)"
+        )
+    tq, tk = query.shape[-2], key.shape[-2]
+    shape = (*np.broadcast_shapes(query.shape[:-2], key.shape[:-2]), tq, tk)
+    if attn_mask is not None:
+        _mask(name, attn_mask, shape)
+        attn_mask = detached(attn_mask)
+    if is_causal:
+        causal = np.tri(tq, tk, dtype=bool)
+        attn_mask = causal if attn_mask is None else attn_mask & causal
+    kept = dropout_mask(shape, dropout_p, rng, query.dtype) if dropout_p else None
+    return attention(query, key, value, attn_mask, kept, query.shape[-1] ** -0.5 if scale is None else scale)
+
+
+# ---- losses ----------------------------------------------------------------------------------------------------------
+
+
+def _reduce(losses: X, reduction: str) -> X:
+    if reduction == "mean":
+        return np.mean(losses)
+    return np.sum(losses) if reduction == "sum" else losses
+
+
+@Definition
+def cross_entropy(
+    input: X, target: ArrayLike | Tensor, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+) -> X:
+    """−ln softmax(input)[target]: of logits (..., V), the class axis last, and integer targets (...).
+
+    label_smoothing ε mixes in −mean ln softmax(input) with the weight ε. Targets equal to ignore_index count nothing;
+    the mean is over the others, and 0 with a warning where there are none. reduction: "mean", "sum", or "none" for
+    losses of the shape of target. IndexError for a target outside of 0 to V − 1.
+    """
+    logp = log_softmax(input)
+    losses = nll_loss(logp, target, ignore_index, "none")
+    if label_smoothing:
+        counted = np.asarray(detached(target)) != ignore_index
+        losses = (1.0 - label_smoothing) * losses - np.where(counted, label_smoothing * np.mean(logp, axis=-1), 0.0)
+    return _over_counted(losses, target, ignore_index, reduction)
+
+
+@Definition
+def nll_loss(input: X, target: ArrayLike | Tensor, ignore_index: int = -100, reduction: str = "mean") -> X:
+    """−input[target]: of log-probabilities (..., V) and integer targets (...); otherwise as cross_entropy."""
+    target = np.asarray(detached(target))
+    counted = target != ignore_index
+    picked = np.take_along_axis(input, np.where(counted, target, 0)[..., None].astype(np.int64), axis=-1)
+    return _over_counted(np.where(counted, -np.squeeze(picked, -1), 0.0), target, ignore_index, reduction)
+
+
+def _over_counted(losses: X, target: Any, ignore_index: int, reduction: str) -> X:
+    if reduction != "mean":
+        return _reduce(losses, reduction)
+    n = int(np.sum(np.asarray(detached(target)) != ignore_index))
+    return np.sum(losses) / max(n, 1)
+
+
+def _classes(name: str, input: X, target: ArrayLike | Tensor, ignore_index: int, reduction: str) -> None:
+    _floats(name, input=input)
+    _reduction(name, reduction)
+    if input.ndim == 0 or np.shape(target) != input.shape[:-1]:
+        raise ValueError(
+            f"{name}: input has shape {input.shape} and target {np.shape(target)}; "
+            "expected (..., V) and (...): the class axis is the last one"
+        )
+    target = whole_numbers(name, target, input.shape[-1], "target", ignore_index)
+    if reduction == "mean" and not np.any(target != ignore_index):
+        warnings.warn(f"{name}: no target is left to average over, the loss is 0", RuntimeWarning, stacklevel=4)
+
+
+@cross_entropy.refuses
+def _(input: X, target: Any, ignore_index: int, reduction: str, label_smoothing: float) -> None:
+    _classes("cross_entropy", input, target, ignore_index, reduction)
+    _probability("cross_entropy", label_smoothing)
+
+
+@nll_loss.refuses
+def _(input: X, target: Any, ignore_index: int, reduction: str) -> None:
+    _classes("nll_loss", input, target, ignore_index, reduction)
+
+
+@Definition
+def mse_loss(input: X, target: X, reduction: str = "mean") -> X:
+    """(input − target)², of equal shapes."""
+    return _reduce((input - target) ** 2, reduction)
+
+
+@Definition
+def l1_loss(input: X, target: X, reduction: str = "mean") -> X:
+    """|input − target|, of equal shapes."""
+    return _reduce(np.abs(input - target), reduction)
+
+
+@Definition
+def huber_loss(input: X, target: X, reduction: str = "mean", delta: float = 1.0) -> X:
+    """½ d² where |d| = |input − target| ≤ delta, delta (|d| − ½ delta) elsewhere. Huber (1964)."""
+    d = np.abs(input - target)
+    return _reduce(np.where(d <= delta, 0.5 * d * d, delta * (d - 0.5 * delta)), reduction)
+
+
+@Definition
+def binary_cross_entropy_with_logits(input: X, target: X, reduction: str = "mean") -> X:
+    """−t ln σ(x) − (1 − t) ln(1 − σ(x)) = softplus(x) − t x, of logits x and targets t from 0 to 1, of equal shapes."""
+    return _reduce(softplus(input) - target * input, reduction)
+
+
+def _pairwise(definition: Definition[..., Any]) -> None:
+    name = definition.__name__
+
+    def check(input: X, target: X, reduction: str, **settings: float) -> None:
+        _floats(name, input=input)
+        if not isinstance(target, Tensor | np.ndarray):
+            raise TypeError(f"{name}: target must be a Tensor or an ndarray, not {type(target).__name__}")
+        _equal_shapes(name, input, target)
+        _reduction(name, reduction)
+        _positive(name, **settings)
+
+    definition.refuses(check)
+
+
+for _definition in (mse_loss, l1_loss, huber_loss, binary_cross_entropy_with_logits):
+    _pairwise(_definition)

@@ -1,0 +1,159 @@
+"""Elements picked by their index, and written there: getitem and put are each the other's pullback."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+
+from minigrad.autograd import implements, rule
+from minigrad.tensor import Tensor, as_array
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+@rule(linear=True)
+def getitem(x, /, index):
+    """x[index]; the gradients of an element picked several times add up"""
+    shape = x.shape
+    return x[index], (lambda g: put(g, index=index, shape=shape),)
+
+
+@rule(linear=True)
+def put(x, /, index, shape):
+    """Zeros of a shape, with x added at an index"""
+    y = np.zeros(shape, x.dtype)
+    if _is_basic(index):
+        y[index] = x
+    else:
+        np.add.at(y, index, x)
+    return y, (lambda g: getitem(g, index=index),)
+
+
+@implements(Tensor.__getitem__)
+def _getitem(x: Tensor, index: Any) -> Tensor:
+    return getitem(x, index=_plain(index))  # type: ignore[no-any-return]
+
+
+def _plain(index: Any) -> Any:
+    """The index with arrays in place of Tensors."""
+    if isinstance(index, Tensor):
+        return index.data
+    return tuple(map(_plain, index)) if isinstance(index, tuple) else index
+
+
+def _is_basic(index: Any) -> bool:
+    """Whether an index picks no element twice, and a view will do: numbers, slices, None and an ellipsis."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(p is None or p is ... or isinstance(p, slice | int | np.integer) and not isinstance(p, bool) for p in parts)
+
+
+@implements(np.take)
+def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
+    """The slices at these indices along an axis (None: of the flattened array)."""
+    if axis is None:
+        x, axis = np.ravel(x), 0  # type: ignore[assignment]
+    indices = indices if isinstance(indices, int | np.ndarray | Tensor) else np.asarray(indices)
+    return x[(slice(None),) * normalize_axis_index(axis, x.ndim) + (indices,)]
+
+
+@implements(np.take_along_axis)
+def take_along_axis(x: Tensor, indices: Any, axis: int | None = -1) -> Tensor:
+    """For each position, the element at this index along an axis."""
+    indices = as_array(indices)
+    if axis is None:
+        return np.ravel(x)[indices]  # type: ignore[return-value]
+    if indices.ndim != x.ndim:
+        raise ValueError(f"take_along_axis: indices of shape {indices.shape} and x of shape {x.shape} need the same number of axes")
+    index: list[Any] = list(np.ogrid[tuple(slice(n) for n in x.shape)])
+    index[axis] = indices
+    return x[tuple(index)]
+
+
+@implements(np.diagonal)
+def diagonal(x: Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    """The elements on a diagonal of two axes, as a new last axis."""
+    x = np.moveaxis(x, (axis1, axis2), (-2, -1))  # type: ignore[assignment]
+    rows, columns = np.nonzero(np.eye(*x.shape[-2:], offset, dtype=bool))
+    return x[..., rows, columns]
+
+
+@implements(np.diag)
+def diag(x: Tensor, k: int = 0) -> Tensor:
+    """The k-th diagonal of a matrix, or the matrix with this diagonal."""
+    if x.ndim == 2:
+        return diagonal(x, k)
+    if x.ndim != 1:
+        raise ValueError(f"diag takes one axis or two, x has shape {x.shape}")
+    n = x.shape[0] + abs(k)
+    return put(x, index=np.nonzero(np.eye(n, k=k, dtype=bool)), shape=(n, n))  # type: ignore[no-any-return]
+
+
+@implements(np.trace)
+def trace(x: Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    """The sum of a diagonal."""
+    return np.sum(diagonal(x, offset, axis1, axis2), axis=-1)  # type: ignore[no-any-return]
+
+
+# ---- writing: a new array each time ----------------------------------------------------------------------------------
+
+
+@rule(linear=True)
+def overwrite(x, values, /, index):
+    """x with values in place of x[index]; of several values for one element the last one lasts"""
+    y = x.copy()
+    y[index] = values
+    return y, (lambda g: overwrite(g, 0.0, index=index), lambda g: getitem(g, index=index) * _lasting(index, y.shape))
+
+
+def _lasting(index: Any, shape: tuple[int, ...]) -> Any:
+    """True for each value that is not overwritten by a later one."""
+    if _is_basic(index):
+        return True
+    writer = np.zeros(shape, np.int64)
+    turn = np.arange(writer[index].size).reshape(writer[index].shape)
+    writer[index] = turn
+    return writer[index] == turn
+
+
+@rule(linear=True)
+def increase(x, values, /, index):
+    """x with values added to x[index], also to one element several times"""
+    y = x.copy()
+    np.add.at(y, index, values)
+    return y, (lambda g: g, lambda g: getitem(g, index=index))
+
+
+def index_update(x: Any, index: Any, values: Any) -> Any:
+    """A copy of x in which x[index] = values; where an element is written several times, the last value lasts.
+
+    Raises IndexError for an index out of range, ValueError for values that do not broadcast to x[index], TypeError
+    for values that the dtype of x cannot hold.
+
+    >>> import minigrad as mg
+    >>> mg.index_update(mg.tensor([1.0, 2.0, 3.0]), slice(1, None), 0.0)
+    tensor([1., 0., 0.])
+    """
+    return overwrite(*_writable("index_update", x, values), index=_plain(index))
+
+
+def index_add(x: Any, index: Any, values: Any) -> Any:
+    """A copy of x in which values are added to x[index]; to an element named several times, several values.
+
+    Raises as index_update does.
+
+    >>> import minigrad as mg
+    >>> mg.index_add(mg.zeros(3), [0, 0, 2], mg.tensor([1.0, 2.0, 3.0]))
+    tensor([3., 0., 3.])
+    """
+    return increase(*_writable("index_add", x, values), index=_plain(index))
+
+
+def _writable(name: str, x: Any, values: Any) -> tuple[Any, Any]:
+    x = x if isinstance(x, Tensor) else as_array(x)
+    if not isinstance(values, Tensor):
+        values = as_array(values)
+    if not np.can_cast(values.dtype, x.dtype, "same_kind"):
+        raise TypeError(f"{name}: values of dtype {values.dtype.name} cannot be written into x of dtype {x.dtype.name}")
+    return x, values

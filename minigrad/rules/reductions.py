@@ -1,0 +1,246 @@
+"""Functions that fold an axis, several axes or the whole array into less, and running ones along an axis.
+
+float16 is summed in float32. A maximum shared by several elements shares its gradient evenly among them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+
+from minigrad.autograd import implements, rule
+from minigrad.tensor import detached
+
+Axis = int | tuple[int, ...] | None
+
+
+def axes_of(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
+    """The axes meant, as a tuple of numbers from 0; None means all."""
+    return tuple(range(len(shape))) if axis is None else normalize_axis_tuple(axis, len(shape))
+
+
+def kept(y: Any, shape: tuple[int, ...], axis: Axis) -> Any:
+    """What folding axes of this shape made, with these axes at length 1, so that it broadcasts against the shape."""
+    axes = axes_of(shape, axis)
+    return np.reshape(y, tuple(1 if i in axes else n for i, n in enumerate(shape)))
+
+
+def count(shape: tuple[int, ...], axis: Axis) -> int:
+    """How many elements are folded into one."""
+    return math.prod(shape[i] for i in axes_of(shape, axis))
+
+
+def _wide(x: Any) -> Any:
+    """float16 as float32, in which to accumulate; everything else as it is."""
+    return x.astype(np.float32) if x.dtype == np.float16 else x
+
+
+@rule(np.sum)
+def sum(x, /, axis=None, dtype=None, keepdims=False):
+    """Σ x"""
+    y = np.sum(_wide(x), axis=axis, dtype=dtype, keepdims=keepdims)
+    if x.dtype == np.float16 and dtype is None:
+        y = y.astype(np.float16)
+    shape = x.shape
+    return y, (lambda g: np.broadcast_to(kept(g, shape, axis), shape),)
+
+
+@rule(np.mean)
+def mean(x, /, axis=None, dtype=None, keepdims=False):
+    """Σ x / n"""
+    shape, n = x.shape, count(x.shape, axis)
+    return np.mean(x, axis=axis, dtype=dtype, keepdims=keepdims), (
+        lambda g: np.broadcast_to(kept(g, shape, axis) / n, shape),
+    )
+
+
+@implements(np.average)
+def average(x: Any, axis: Any = None, weights: Any = None, *, keepdims: bool = False) -> Any:
+    """Σ w x / Σ w; weights of the shape of x, or along one axis."""
+    if weights is None:
+        return np.mean(x, axis=axis, keepdims=keepdims)
+    if np.shape(weights) != np.shape(x):
+        if not isinstance(axis, int) or np.shape(weights) != (np.shape(x)[axis],):
+            raise ValueError(
+                f"average: weights of shape {np.shape(weights)} need the shape of x {np.shape(x)}, or its length along one axis"
+            )
+        weights = np.reshape(weights, tuple(-1 if i == axis % np.ndim(x) else 1 for i in range(np.ndim(x))))
+        weights = np.broadcast_to(weights, np.shape(x))
+    return np.sum(x * weights, axis=axis, keepdims=keepdims) / np.sum(weights, axis=axis, keepdims=keepdims)
+
+
+@rule(np.prod)
+def prod(x, /, axis=None, keepdims=False):
+    """Π x; the derivative is the product of the others, right also beside zeros"""
+
+    def pull(g):
+        axes = axes_of(x.shape, axis)
+        rest = tuple(i for i in range(x.ndim) if i not in axes)
+        order = rest + axes
+        flat = np.reshape(np.transpose(x, order), tuple(x.shape[i] for i in rest) + (count(x.shape, axis),))
+        ones = np.ones(flat.shape[:-1] + (1,), flat.dtype)
+        before = np.cumprod(np.concatenate((ones, flat[..., :-1]), axis=-1), axis=-1)
+        after = np.flip(np.cumprod(np.concatenate((ones, np.flip(flat[..., 1:], -1)), axis=-1), axis=-1), -1)
+        others = np.reshape(before * after, tuple(x.shape[i] for i in order))
+        return kept(g, x.shape, axis) * np.transpose(others, tuple(np.argsort(order)))
+
+    return np.prod(x, axis=axis, keepdims=keepdims), (pull if x.size else lambda g: np.zeros(x.shape, x.dtype),)
+
+
+@rule(np.max, np.amax)
+def max(x, /, axis=None, keepdims=False):
+    """max x; equals share the gradient evenly, NaN goes to the NaN"""
+    _some(x, axis, "max")
+    y = np.max(x, axis=axis, keepdims=keepdims)
+    return y, (lambda g: kept(g, x.shape, axis) * _extreme(x, y, axis),)
+
+
+@rule(np.min, np.amin)
+def min(x, /, axis=None, keepdims=False):
+    """min x; equals share the gradient evenly, NaN goes to the NaN"""
+    _some(x, axis, "min")
+    y = np.min(x, axis=axis, keepdims=keepdims)
+    return y, (lambda g: kept(g, x.shape, axis) * _extreme(x, y, axis),)
+
+
+def _some(x: Any, axis: Any, name: str) -> None:
+    if count(x.shape, axis) == 0:
+        raise ValueError(f"{name} of no elements: axis {axis} of shape {x.shape}")
+
+
+def _extreme(x, y, axis):
+    """1 / k at each of the k elements that are equal to the extreme, 0 elsewhere."""
+    y = kept(y, x.shape, axis)
+    hit = (x == y) | np.isnan(x) & np.isnan(y)
+    return np.divide(hit, np.sum(hit, axis=axes_of(x.shape, axis), keepdims=True), dtype=x.dtype)
+
+
+@implements(np.ptp)
+def ptp(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """max x − min x."""
+    return np.max(x, axis=axis, keepdims=keepdims) - np.min(x, axis=axis, keepdims=keepdims)
+
+
+@rule(np.var)
+def var(x, /, axis=None, ddof=0, keepdims=False):
+    """Σ (x − mean x)² / (n − ddof)"""
+    n = _freedom(x, axis, ddof, "var")
+    wide = _wide(x)
+    c = wide - np.mean(wide, axis=axis, keepdims=True)
+    y = (np.sum(c * c, axis=axis, keepdims=keepdims) / n).astype(x.dtype)
+    return y, (lambda g: kept(g, x.shape, axis) * c * (2.0 / n),)
+
+
+@rule(np.std)
+def std(x, /, axis=None, ddof=0, keepdims=False):
+    """√(Σ (x − mean x)² / (n − ddof)); the gradient of equal elements is 0"""
+    n = _freedom(x, axis, ddof, "std")
+    y = np.std(_wide(x), axis=axis, ddof=ddof, keepdims=keepdims).astype(x.dtype)
+
+    def pull(g):
+        c = x - np.mean(x, axis=axis, keepdims=True)
+        return c * kept(g / np.where(y == 0, 1.0, y) / n, x.shape, axis)
+
+    return y, (pull,)
+
+
+def _freedom(x: Any, axis: Any, ddof: float, name: str) -> float:
+    n = count(x.shape, axis) - ddof
+    if n <= 0 and x.size:
+        raise ValueError(f"{name} with ddof={ddof} needs more than {ddof} elements along axis {axis}, got {count(x.shape, axis)}")
+    return n
+
+
+@rule(np.cumsum)
+def cumsum(x, /, axis=None):
+    """Running sums"""
+    shape = x.shape
+
+    def pull(g):
+        if axis is None:
+            return np.reshape(np.flip(np.cumsum(np.flip(g))), shape)
+        return np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis)
+
+    return np.cumsum(x, axis=axis), (pull,)
+
+
+@rule(np.cumprod)
+def cumprod(x, /, axis=None):
+    """Running products; the gradient costs the square of the length, and is right also beside zeros"""
+
+    def pull(g):
+        rows = np.reshape(x, (-1,)) if axis is None else np.moveaxis(x, axis, -1)
+        n = rows.shape[-1]
+        # one row for each factor i, with a 1 in its place: the running products of the others, from i on
+        others = np.cumprod(np.where(np.eye(n, dtype=bool), 1.0, rows[..., None, :]), axis=-1) * np.tri(n, dtype=x.dtype).T
+        g = g if axis is None else np.moveaxis(g, axis, -1)
+        h = np.sum(others * g[..., None, :], axis=-1)
+        return np.reshape(h, x.shape) if axis is None else np.moveaxis(h, -1, axis)
+
+    return np.cumprod(x, axis=axis), (pull,)
+
+
+@implements(np.sort)
+def sort(x: Any, axis: int | None = -1, kind: str | None = None, *, stable: bool | None = None) -> Any:
+    """Sorted values; each element's gradient comes from where it went."""
+    if axis is None:
+        x, axis = np.ravel(x), -1
+    return np.take_along_axis(x, np.argsort(x, axis=axis, kind=kind or "stable"), axis=axis)
+
+
+@implements(np.median)
+def median(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """The middle value, or the mean of the two; the gradient goes to these. NaN where there is a NaN."""
+    axes = axes_of(x.shape, axis)
+    rest = tuple(i for i in range(x.ndim) if i not in axes)
+    n = count(x.shape, axis)
+    _some(x, axis, "median")
+    rows = np.sort(np.reshape(np.transpose(x, rest + axes), tuple(x.shape[i] for i in rest) + (n,)), axis=-1)
+    y = rows[..., n // 2] if n % 2 else (rows[..., n // 2 - 1] + rows[..., n // 2]) / 2
+    y = np.where(np.isnan(rows[..., -1]), rows[..., -1], y)  # NaN is sorted to the end
+    return kept(y, x.shape, axis) if keepdims else y
+
+
+@rule()
+def logsumexp(x, /, axis=None, keepdims=False):
+    """ln Σ eˣ without overflow; the derivative is the softmax: 0 where all are −∞, shared among +∞"""
+    axes = axes_of(x.shape, axis)
+    top = np.max(detached(x), axis=axes, keepdims=True, initial=-np.inf)
+    endless = top == np.inf
+    e = np.where(endless, x == top, np.exp(np.where(endless, 0.0, x) - np.where(np.isinf(top), 0.0, top)))
+    s = np.sum(e, axis=axes, keepdims=True)
+    s = np.where(s == 0, 1.0, s)
+    y = np.log(s) + top
+    return y if keepdims else np.squeeze(y, axis=axes), (lambda g: kept(g, x.shape, axis) * (e / s),)
+
+
+@implements(np.linalg.norm)
+def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    """(Σ |x|ᵖ)^(1/p) of vectors, the Frobenius norm of matrices; the gradient at 0 is 0."""
+    matrix = (isinstance(axis, tuple) and len(axis) == 2) or (axis is None and x.ndim == 2)
+    if (matrix and ord not in (None, "fro")) or (not matrix and isinstance(ord, str)):
+        raise ValueError(f"norm: ord={ord!r} has no derivative rule here: None and 'fro' for matrices, numbers for vectors")
+    if axis is None and ord is not None and x.ndim > 2:
+        raise ValueError(f"norm: ord={ord!r} needs an axis for x of shape {x.shape}")
+    if ord == np.inf:
+        return np.max(np.absolute(x), axis=axis, keepdims=keepdims)
+    if ord == -np.inf:
+        return np.min(np.absolute(x), axis=axis, keepdims=keepdims)
+    if ord == 0:
+        raise ValueError("norm: ord=0 counts, and a count has no derivative")
+    return p_norm(x, p=2 if ord in (None, "fro") else ord, axis=axis, keepdims=keepdims)
+
+
+@rule()
+def p_norm(x, /, p=2, axis=None, keepdims=False):
+    """(Σ |x|ᵖ)^(1/p); the gradient at 0 is 0"""
+    y = np.linalg.norm(_wide(x), None if p == 2 else p, axis, keepdims).astype(x.dtype)
+
+    def pull(g):
+        unit = x / kept(np.where(y == 0, 1.0, y), x.shape, axis)
+        return kept(g, x.shape, axis) * (unit if p == 2 else np.sign(x) * np.absolute(unit) ** (p - 1))
+
+    return y, (pull,)

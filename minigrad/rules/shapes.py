@@ -1,0 +1,281 @@
+"""Functions that move, join, cut and repeat elements. All are linear: each pullback is the move back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
+
+from minigrad.autograd import implements, rule
+from minigrad.tensor import Tensor, as_array
+
+# ---- the same elements under another shape ---------------------------------------------------------------------------
+
+
+@rule()
+def reshape(x, /, shape):
+    """The elements in order, under another shape"""
+    before = x.shape
+    return np.reshape(x, shape), (lambda g: np.reshape(g, before),)
+
+
+@implements(np.reshape)
+def _reshape(x: Tensor, /, shape: Any, order: str = "C", *, copy: bool | None = None) -> Tensor:
+    if order != "C":
+        raise ValueError(f"reshape of Tensors reads in order 'C', not {order!r}")
+    shape = tuple(shape) if isinstance(shape, list | tuple) else (shape,)
+    return reshape(x, shape=tuple(int(n) for n in shape))  # type: ignore[no-any-return]
+
+
+@implements(np.ravel)
+def ravel(x: Tensor, order: str = "C") -> Tensor:
+    return _reshape(x, -1, order)
+
+
+@rule()
+def transpose(x, /, axes):
+    """The axes in another order"""
+    return np.transpose(x, axes), (lambda g: np.transpose(g, tuple(np.argsort(axes))),)
+
+
+@implements(np.transpose, np.permute_dims)
+def _transpose(x: Tensor, axes: Any = None) -> Tensor:
+    axes = tuple(reversed(range(x.ndim))) if axes is None else normalize_axis_tuple(axes, x.ndim)
+    if len(axes) != x.ndim:
+        raise ValueError(f"transpose: axes {axes} do not match x of shape {x.shape}")
+    return transpose(x, axes=axes)  # type: ignore[no-any-return]
+
+
+@rule(np.swapaxes)
+def swapaxes(x, /, axis1, axis2):
+    """Two axes swapped"""
+    return np.swapaxes(x, axis1, axis2), (lambda g: np.swapaxes(g, axis1, axis2),)
+
+
+@implements(np.matrix_transpose)
+def matrix_transpose(x: Tensor, /) -> Tensor:
+    if x.ndim < 2:
+        raise ValueError(f"a matrix transpose needs two axes, x has shape {x.shape}")
+    return swapaxes(x, axis1=-1, axis2=-2)  # type: ignore[no-any-return]
+
+
+@rule(np.moveaxis)
+def moveaxis(x, /, source, destination):
+    """Axes moved to other places"""
+    return np.moveaxis(x, source, destination), (lambda g: np.moveaxis(g, destination, source),)
+
+
+@implements(np.rollaxis)
+def rollaxis(x: Tensor, axis: int, start: int = 0) -> Tensor:
+    axis = normalize_axis_index(axis, x.ndim)
+    start = normalize_axis_index(start, x.ndim + 1)
+    return moveaxis(x, source=axis, destination=start - (axis < start))  # type: ignore[no-any-return]
+
+
+@rule(np.expand_dims)
+def expand_dims(x, /, axis):
+    """New axes of length 1"""
+    before = x.shape
+    return np.expand_dims(x, axis), (lambda g: np.reshape(g, before),)
+
+
+@rule(np.squeeze)
+def squeeze(x, /, axis=None):
+    """Axes of length 1 taken away"""
+    before = x.shape
+    return np.squeeze(x, axis), (lambda g: np.reshape(g, before),)
+
+
+@implements(np.atleast_1d)
+def atleast_1d(*xs: Tensor) -> Any:
+    return _each(xs, lambda x: x if x.ndim >= 1 else np.reshape(x, (1,)))
+
+
+@implements(np.atleast_2d)
+def atleast_2d(*xs: Tensor) -> Any:
+    return _each(xs, lambda x: x if x.ndim >= 2 else np.reshape(x, (1, x.size)))
+
+
+def _each(xs: Any, f: Any) -> Any:
+    ys = tuple(f(x if isinstance(x, Tensor) else as_array(x)) for x in xs)
+    return ys[0] if len(ys) == 1 else ys
+
+
+# ---- stretching ------------------------------------------------------------------------------------------------------
+
+
+@rule(np.broadcast_to)
+def broadcast_to(x, /, shape):
+    """x stretched to a shape; the engine sums the gradient back"""
+    return np.broadcast_to(x, shape), (lambda g: g,)
+
+
+@rule()
+def tile(x, /, reps):
+    """x repeated as a block"""
+    before = x.shape
+    shape = (1,) * (len(reps) - x.ndim) + before
+    reps = (1,) * (len(shape) - len(reps)) + reps
+    cut = tuple(m for pair in zip(reps, shape, strict=True) for m in pair)
+    blocks = tuple(range(0, len(cut), 2))
+    return np.tile(x, reps), (lambda g: np.reshape(np.sum(np.reshape(g, cut), axis=blocks), before),)
+
+
+@implements(np.tile)
+def _tile(x: Tensor, reps: Any) -> Tensor:
+    return tile(x, reps=tuple(reps) if isinstance(reps, list | tuple) else (reps,))  # type: ignore[no-any-return]
+
+
+@implements(np.repeat)
+def repeat(x: Tensor, repeats: Any, axis: int | None = None) -> Tensor:
+    """Each element (or slice along axis) repeated."""
+    if axis is None:
+        x, axis = np.ravel(x), 0
+    return np.take(x, np.repeat(np.arange(x.shape[axis]), repeats), axis=axis)  # type: ignore[call-overload, no-any-return]
+
+
+# ---- joining and cutting ---------------------------------------------------------------------------------------------
+
+
+@rule()
+def concatenate(*xs, axis=0):
+    """Arrays one behind the other along an axis"""
+
+    def pullback(start, stop):
+        index = (slice(None),) * axis + (slice(start, stop),)
+        return lambda g: g[index]
+
+    ends = np.cumsum([x.shape[axis] for x in xs]).tolist()
+    return np.concatenate(xs, axis=axis), tuple(map(pullback, [0, *ends[:-1]], ends))
+
+
+def _arrays(name: str, xs: Any) -> list[Any]:
+    xs = [x if isinstance(x, Tensor) else as_array(x) for x in xs]
+    if not xs:
+        raise ValueError(f"{name} needs at least one array")
+    return xs
+
+
+@implements(np.concatenate)
+def _concatenate(xs: Any, /, axis: int | None = 0) -> Any:
+    xs = _arrays("concatenate", xs)
+    if axis is None:
+        xs, axis = [np.ravel(x) for x in xs], 0
+    if any(x.ndim == 0 for x in xs):
+        raise ValueError("concatenate: arrays of shape () cannot be concatenated, only stacked")
+    return concatenate(*xs, axis=normalize_axis_index(axis, xs[0].ndim))
+
+
+@implements(np.stack)
+def stack(xs: Any, axis: int = 0) -> Any:
+    """Arrays of one shape along a new axis."""
+    xs = _arrays("stack", xs)
+    if len({x.shape for x in xs}) > 1:
+        raise ValueError(f"stack: the shapes must be equal, not {', '.join(str(x.shape) for x in xs)}")
+    axis = normalize_axis_index(axis, xs[0].ndim + 1)
+    return concatenate(*(np.expand_dims(x, axis) for x in xs), axis=axis)
+
+
+@implements(np.vstack)
+def vstack(xs: Any) -> Any:
+    return _concatenate([np.atleast_2d(x) for x in _arrays("vstack", xs)], axis=0)
+
+
+@implements(np.hstack)
+def hstack(xs: Any) -> Any:
+    xs = [np.atleast_1d(x) for x in _arrays("hstack", xs)]
+    return _concatenate(xs, axis=0 if xs[0].ndim == 1 else 1)
+
+
+@implements(np.array_split)
+def array_split(x: Tensor, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
+    """x cut along an axis at these indices, or into this many parts as equal as can be."""
+    axis = normalize_axis_index(axis, x.ndim)
+    if np.ndim(indices_or_sections) == 0:
+        parts = int(indices_or_sections)
+        if parts <= 0:
+            raise ValueError(f"array_split: the number of parts must be positive, not {parts}")
+        size, longer = divmod(x.shape[axis], parts)
+        ends = np.cumsum([size + 1] * longer + [size] * (parts - longer))[:-1].tolist()
+    else:
+        ends = [int(i) for i in indices_or_sections]
+    return [x[(slice(None),) * axis + (slice(a, b),)] for a, b in zip([0, *ends], [*ends, None], strict=True)]
+
+
+@implements(np.split)
+def split(x: Tensor, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
+    """As array_split, into equal parts only."""
+    if np.ndim(indices_or_sections) == 0 and x.shape[axis] % int(indices_or_sections):
+        raise ValueError(f"split: axis {axis} of shape {x.shape} cannot be cut into {indices_or_sections} equal parts")
+    return array_split(x, indices_or_sections, axis)
+
+
+@implements(np.unstack)
+def unstack(x: Tensor, /, *, axis: int = 0) -> tuple[Tensor, ...]:
+    """The slices along an axis."""
+    if x.ndim == 0:
+        raise ValueError("unstack needs an axis, x has shape ()")
+    return tuple(np.moveaxis(x, axis, 0))
+
+
+@rule()
+def pad(x, /, widths, value=0.0):
+    """x within a frame of a constant"""
+    inside = tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape, strict=True))
+    return np.pad(x, widths, constant_values=value), (lambda g: g[inside],)
+
+
+@implements(np.pad)
+def _pad(x: Tensor, pad_width: Any, mode: str = "constant", *, constant_values: float = 0.0) -> Tensor:
+    if mode != "constant":
+        raise ValueError(f"pad: mode {mode!r} has no derivative rule here, only 'constant' has")
+    widths = tuple((int(a), int(b)) for a, b in np.broadcast_to(pad_width, (x.ndim, 2)))
+    return pad(x, widths=widths, value=constant_values)  # type: ignore[no-any-return]
+
+
+# ---- turning over ----------------------------------------------------------------------------------------------------
+
+
+@rule(np.flip)
+def flip(x, /, axis=None):
+    """x backwards along the axes"""
+    return np.flip(x, axis), (lambda g: np.flip(g, axis),)
+
+
+@implements(np.flipud)
+def flipud(x: Tensor) -> Tensor:
+    return np.flip(x, 0)  # type: ignore[return-value]
+
+
+@implements(np.fliplr)
+def fliplr(x: Tensor) -> Tensor:
+    return np.flip(x, 1)  # type: ignore[return-value]
+
+
+@rule(np.roll)
+def roll(x, /, shift, axis=None):
+    """x turned round along the axes"""
+    back = tuple(-s for s in shift) if isinstance(shift, tuple) else -shift
+    return np.roll(x, shift, axis), (lambda g: np.roll(g, back, axis),)
+
+
+@rule(np.rot90)
+def rot90(x, /, k=1, axes=(0, 1)):
+    """x turned by k right angles in the plane of two axes"""
+    return np.rot90(x, k, axes), (lambda g: np.rot90(g, -k, axes),)
+
+
+# ---- triangles -------------------------------------------------------------------------------------------------------
+
+
+@rule(np.tril)
+def tril(x, /, k=0):
+    """The part on and below the k-th diagonal, zeros elsewhere"""
+    return np.tril(x, k), (lambda g: np.tril(g, k),)
+
+
+@rule(np.triu)
+def triu(x, /, k=0):
+    """The part on and above the k-th diagonal, zeros elsewhere"""
+    return np.triu(x, k), (lambda g: np.triu(g, k),)
