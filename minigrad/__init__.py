@@ -15,3 +15,6 @@ from minigrad.tensor import Tensor as Tensor
 from minigrad import functional as functional
 from minigrad import kernels as kernels
 from minigrad.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from minigrad import nn as nn, optim as optim, data as data
+from minigrad.serialization import save, load
+from minigrad import testing as testing

@@ -77,14 +77,22 @@ def _is_part_of_more(ys: list[Tensor], inputs: list[Tensor]) -> bool:
 
 
 def _pull(
-    ys: list[Tensor], inputs: list[Tensor], cotangents: list[Any], recording: bool, retain_graph: bool = False
+    ys: list[Tensor],
+    inputs: list[Tensor],
+    cotangents: list[Any],
+    recording: bool,
+    retain_graph: bool = False,
+    own: Sequence[Tensor] = (),
 ) -> list[Tensor]:
-    """The gradients of the inputs, 0 for one that no y depends on; part of a graph if that is recording and there is one."""
+    """The gradients of the inputs, 0 for one that no y depends on.
+
+    They are part of a graph if that is recorded, and is made of more than the inputs and other leaves of our own.
+    """
     pairs = [(y, g) for y, g in zip(ys, cotangents, strict=True) if y.requires_grad]
     found: Sequence[Any] = [None] * len(inputs)
     if pairs:
         ys, cotangents = [y for y, _ in pairs], [g for _, g in pairs]
-        in_graph = _is_part_of_more(ys, inputs) or any(isinstance(g, Tensor) and g.requires_grad for g in cotangents)
+        in_graph = _is_part_of_more(ys, [*inputs, *own]) or any(isinstance(g, Tensor) and g.requires_grad for g in cotangents)
         found = _grad(ys, inputs, cotangents, retain_graph, recording and in_graph, allow_unused=True)
     return [Tensor(np.zeros(x.shape, x.dtype)) if g is None else g for x, g in zip(inputs, found, strict=True)]
 
@@ -179,7 +187,7 @@ def jvp(f: Callable[..., Tree], primals: tuple[Tree, ...], tangents: tuple[Tree,
         cotangents = [Tensor(np.zeros(leaf.shape, leaf.dtype), requires_grad=True) for leaf in ys]
         pulled = _pull(ys, inputs, cotangents, recording=True)
         along = sum((np.sum(g * v) for g, v in zip(pulled, directions, strict=True)), start=Tensor(0.0))
-    return _settled(y, inputs, recording), _fill(y, _pull([along], cotangents, [None], recording))
+    return _settled(y, inputs, recording), _fill(y, _pull([along], cotangents, [None], recording, own=inputs))
 
 
 def hvp(f: Callable[..., Any], primals: tuple[Tree, ...], tangents: tuple[Tree, ...]) -> Tree:

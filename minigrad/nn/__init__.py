@@ -1,0 +1,19 @@
+"""Layers. Parameters are found by walking attributes; nothing has to be registered."""
+
+from minigrad.nn.attention import MultiHeadAttention as MultiHeadAttention
+from minigrad.nn.containers import GELU as GELU
+from minigrad.nn.containers import Dropout as Dropout
+from minigrad.nn.containers import Identity as Identity
+from minigrad.nn.containers import ReLU as ReLU
+from minigrad.nn.containers import ResidualAdd as ResidualAdd
+from minigrad.nn.containers import Sequential as Sequential
+from minigrad.nn.containers import Tanh as Tanh
+from minigrad.nn.linear import Embedding as Embedding
+from minigrad.nn.linear import Linear as Linear
+from minigrad.nn.module import Module as Module
+from minigrad.nn.module import Parameter as Parameter
+from minigrad.nn.normalization import BatchNorm1d as BatchNorm1d
+from minigrad.nn.normalization import GroupNorm as GroupNorm
+from minigrad.nn.normalization import InstanceNorm1d as InstanceNorm1d
+from minigrad.nn.normalization import LayerNorm as LayerNorm
+from minigrad.nn.normalization import RMSNorm as RMSNorm

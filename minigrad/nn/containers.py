@@ -1,0 +1,104 @@
+"""Layers made of layers, and layers without parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from minigrad import functional as F
+from minigrad.nn.module import Module
+
+
+class Sequential(Module):
+    """Layers (modules or functions) one after the other."""
+
+    def __init__(self, *layers: Callable[[Any], Any]) -> None:
+        self.layers = list(layers)
+
+    def forward(self, x: Any) -> Any:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, i: int) -> Any:
+        return self.layers[i]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.layers)
+
+
+class ResidualAdd(Module):
+    """x + sublayer(x, ...): the sublayer learns h − x, and gradients have a way round it.
+
+    The sublayer's output must have the shape of x: it is never broadcast.
+    He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition (2016).
+
+    >>> import minigrad as mg
+    >>> mg.nn.ResidualAdd(lambda x: mg.tensor([2.0, 3.0]))(mg.tensor([1.0, 4.0]))
+    tensor([3., 7.])
+    """
+
+    def __init__(self, sublayer: Callable[..., Any]) -> None:
+        self.sublayer = sublayer
+
+    def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        y = self.sublayer(x, *args, **kwargs)
+        if np.shape(y) != np.shape(x):
+            raise ValueError(
+                f"ResidualAdd: the sublayer made {np.shape(y)} of {np.shape(x)}, and shapes that are added must be equal: "
+                f"a last projection to {np.shape(x)[-1:]} features (in attention W^O) makes them so"
+            )
+        return x + y
+
+
+class Identity(Module):
+    """x itself."""
+
+    def forward(self, x: Any) -> Any:
+        return x
+
+
+class Dropout(Module):
+    """In training, each element set to 0 with probability p and the others divided by 1 − p; x itself in evaluation.
+
+    Drawn from rng, or from minigrad's generator. Srivastava et al.: Dropout (2014).
+    """
+
+    def __init__(self, p: float = 0.5, rng: np.random.Generator | None = None) -> None:
+        F._probability("Dropout", p)
+        self.p = p
+        self._rng = rng
+
+    def forward(self, x: Any) -> Any:
+        return F.dropout(x, self.p, self.training, self._rng)
+
+
+class ReLU(Module):
+    """max(x, 0)."""
+
+    def forward(self, x: Any) -> Any:
+        return F.relu(x)
+
+
+class GELU(Module):
+    """x Φ(x), or its approximation with approximate="tanh"."""
+
+    def __init__(self, approximate: str = "none") -> None:
+        if approximate not in ("none", "tanh"):
+            raise ValueError(f"GELU: approximate must be 'none' or 'tanh', not {approximate!r}")
+        self.approximate = approximate
+
+    def forward(self, x: Any) -> Any:
+        return F.gelu(x, self.approximate)
+
+
+class Tanh(Module):
+    """tanh x."""
+
+    def forward(self, x: Any) -> Any:
+        return np.tanh(x)

@@ -1,0 +1,152 @@
+"""Layers that standardise: over the batch, over each token, or over groups of channels. All parameters in float32."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from minigrad import functional as F
+from minigrad.nn.linear import positive
+from minigrad.nn.module import Module, Parameter
+
+
+def _affine(shape: int | tuple[int, ...], weight: bool, bias: bool) -> tuple[Parameter | None, Parameter | None]:
+    return (
+        Parameter(np.ones(shape, np.float32)) if weight else None,
+        Parameter(np.zeros(shape, np.float32)) if bias else None,
+    )
+
+
+class LayerNorm(Module):
+    """weight · (x − mean x) / √(var x + eps) + bias over the last axes; x: (..., *normalized_shape), gives the same.
+
+    weight: ones, bias: zeros of normalized_shape. Ba, Kiros, Hinton: Layer Normalization (2016).
+
+    >>> import minigrad as mg
+    >>> mg.nn.LayerNorm(4)(mg.tensor([[4.0, 2.0, 3.0, 5.0]]))
+    tensor([[ 0.4472118, -1.3416355, -0.4472118,  1.3416355]], rule=layer_norm)
+    """
+
+    def __init__(
+        self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True
+    ) -> None:
+        self.normalized_shape = F._tuple(normalized_shape)
+        positive("LayerNorm", **{f"normalized_shape[{i}]": n for i, n in enumerate(self.normalized_shape)})
+        F._positive("LayerNorm", eps=eps)
+        if self.normalized_shape == (1,):
+            warnings.warn("LayerNorm over one feature gives its bias, whatever the input", RuntimeWarning, stacklevel=2)
+        self.eps = eps
+        self.weight, self.bias = _affine(self.normalized_shape, elementwise_affine, elementwise_affine and bias)
+
+    def forward(self, x: Any) -> Any:
+        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+
+class RMSNorm(Module):
+    """weight · x / √(mean x² + eps) over the last axes; x: (..., *normalized_shape), gives the same.
+
+    Zhang, Sennrich: Root Mean Square Layer Normalization (2019).
+    """
+
+    def __init__(self, normalized_shape: int | tuple[int, ...], eps: float = 1e-6, elementwise_affine: bool = True) -> None:
+        self.normalized_shape = F._tuple(normalized_shape)
+        positive("RMSNorm", **{f"normalized_shape[{i}]": n for i, n in enumerate(self.normalized_shape)})
+        F._positive("RMSNorm", eps=eps)
+        self.eps = eps
+        self.weight, _ = _affine(self.normalized_shape, elementwise_affine, False)
+
+    def forward(self, x: Any) -> Any:
+        return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
+
+
+class BatchNorm1d(Module):
+    """weight · (x − mean) / √(var + eps) + bias for each channel; x: (N, C) or (N, C, L), gives the same.
+
+    In training, mean and biased variance of the batch are used, and the running ones move by the share momentum
+    towards the batch's mean and unbiased variance (momentum=None: their average over all batches). In evaluation the
+    running ones are used, unless track_running_stats=False. They are also updated under no_grad.
+    Ioffe, Szegedy: Batch Normalization (2015).
+
+    >>> import minigrad as mg
+    >>> mg.nn.BatchNorm1d(1)(mg.tensor([[3.0], [5.0], [-2.0]]))
+    tensor([[ 0.3396...],
+            [ 1.0190...],
+            [-1.3587...]], rule=batch_standardise)
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+    ) -> None:
+        positive("BatchNorm1d", num_features=num_features)
+        F._positive("BatchNorm1d", eps=eps)
+        if momentum is not None:
+            F._probability("BatchNorm1d: momentum", momentum)
+        self.num_features = num_features
+        self.eps = eps
+        self.momentum = momentum
+        self.weight, self.bias = _affine(num_features, affine, affine)
+        self.running_mean = np.zeros(num_features, np.float32) if track_running_stats else None
+        self.running_var = np.ones(num_features, np.float32) if track_running_stats else None
+        self.num_batches_tracked = np.zeros((), np.int64) if track_running_stats else None
+
+    def forward(self, x: Any) -> Any:
+        if x.ndim not in (2, 3) or x.shape[1] != self.num_features:
+            raise ValueError(f"BatchNorm1d: expected C={self.num_features} at axis 1 of (N, C) or (N, C, L), got {x.shape}")
+        momentum = self.momentum
+        if self.num_batches_tracked is not None and self.training:
+            batches = self.num_batches_tracked + bool(x.size)
+            momentum = 1 / max(batches, 1) if momentum is None else momentum
+        y = F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, self.training, momentum or 0.0, self.eps
+        )
+        if self.num_batches_tracked is not None and self.training:
+            self.num_batches_tracked[...] = batches
+        return y
+
+
+class GroupNorm(Module):
+    """weight · (x − mean x) / √(var x + eps) + bias over each of num_groups groups of channels; x: (N, C, ...).
+
+    Wu, He: Group Normalization (2018).
+    """
+
+    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True) -> None:
+        positive("GroupNorm", num_groups=num_groups, num_channels=num_channels)
+        F._positive("GroupNorm", eps=eps)
+        if num_channels % num_groups:
+            raise ValueError(f"GroupNorm: num_channels={num_channels} cannot be cut into num_groups={num_groups} equal groups")
+        self.num_groups = num_groups
+        self.num_channels = num_channels
+        self.eps = eps
+        self.weight, self.bias = _affine(num_channels, affine, affine)
+
+    def forward(self, x: Any) -> Any:
+        if x.ndim < 2 or x.shape[1] != self.num_channels:
+            raise ValueError(f"GroupNorm: expected C={self.num_channels} at axis 1, got {x.shape}")
+        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
+class InstanceNorm1d(Module):
+    """weight · (x − mean x) / √(var x + eps) + bias over each channel of each instance; x: (N, C, L).
+
+    Without weight and bias unless affine=True. Ulyanov, Vedaldi, Lempitsky: Instance Normalization (2016).
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5, affine: bool = False) -> None:
+        positive("InstanceNorm1d", num_features=num_features)
+        F._positive("InstanceNorm1d", eps=eps)
+        self.num_features = num_features
+        self.eps = eps
+        self.weight, self.bias = _affine(num_features, affine, affine)
+
+    def forward(self, x: Any) -> Any:
+        if x.ndim != 3 or x.shape[1] != self.num_features:
+            raise ValueError(f"InstanceNorm1d: expected x of shape (N, {self.num_features}, L), got {x.shape}")
+        return F.instance_norm(x, self.weight, self.bias, self.eps)

@@ -1,0 +1,26 @@
+"""Gradients kept within bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from minigrad.tensor import Tensor
+
+
+def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
+    """Scale the gradients so that their common norm is at most max_norm; returns the norm that they had.
+
+    Pascanu, Mikolov, Bengio (2013). ValueError for gradients that are not finite, which no scaling would mend.
+    """
+    if not max_norm > 0:
+        raise ValueError(f"clip_grad_norm_: max_norm must be positive, not {max_norm!r}")
+    gradients = [p.grad.data for p in parameters if p.grad is not None]
+    norm = float(sum(float(np.vdot(g, g)) for g in gradients) ** 0.5)
+    if not np.isfinite(norm):
+        raise ValueError(f"clip_grad_norm_: the gradients' norm is {norm}: look for the first NaN or infinity")
+    if norm > max_norm:
+        for g in gradients:
+            g *= max_norm / norm
+    return norm

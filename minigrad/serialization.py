@@ -1,0 +1,69 @@
+"""Save and load nested dicts of arrays, numbers and texts as .npz: never pickled, and never half written."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minigrad.tensor import Tensor
+
+
+def save(path: str | Path, state: dict[str, Any]) -> None:
+    """Write a nested dict with text keys of arrays, Tensors, numbers and texts; a file that is there is replaced whole.
+
+    TypeError for other values; OSError where the path cannot be written, and then what was there is still there.
+
+    >>> import minigrad as mg, tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.npz"
+    >>> mg.save(path, {"model": mg.nn.Linear(2, 1).state_dict(), "epoch": 3})
+    >>> mg.load(path)["epoch"]
+    3
+    """
+    path = Path(path)
+    flat: dict[str, Any] = {}
+
+    def collect(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                if not isinstance(key, str) or "/" in key or not key:
+                    raise TypeError(f"save: a key must be a text without '/', not {key!r}")
+                collect(f"{prefix}/{key}" if prefix else key, inner)
+            return
+        array = value.data if isinstance(value, Tensor) else np.asarray(value)
+        if array.dtype.kind not in "fiubcU":
+            raise TypeError(f"save: {prefix} is {type(value).__name__}, only arrays, numbers and texts can be saved")
+        flat[prefix] = array
+
+    collect("", state)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, allow_pickle=False, **flat)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load(path: str | Path) -> dict[str, Any]:
+    """The nested dict that was saved; 0-d arrays as Python numbers and texts. ValueError for any other file."""
+    state: dict[str, Any] = {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            for name in file.files:
+                *parents, key = name.split("/")
+                inner = state
+                for parent in parents:
+                    inner = inner.setdefault(parent, {})
+                array = file[name]
+                inner[key] = array if array.ndim else array.item()
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise ValueError(f"{path} is not a file written by minigrad.save: {error}") from None
+    return state

@@ -1,0 +1,50 @@
+"""An encoder that says what a sequence is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minigrad import nn
+from models.encoder import Encoder
+
+
+class SequenceClassifier(nn.Module):
+    """Tokens of real numbers → embedding + learned position → encoder → mean over the tokens → a logit for each class.
+
+    x: (B, T, in_features) with at most max_tokens tokens, gives (B, num_classes). The other options are Encoder's.
+
+    >>> import minigrad as mg
+    >>> model = SequenceClassifier(4, 10, max_tokens=16, num_layers=1, d_model=8, nhead=2, dim_feedforward=32)
+    >>> model(mg.zeros(5, 16, 4)).shape
+    (5, 10)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        max_tokens: int,
+        num_layers: int,
+        d_model: int,
+        nhead: int,
+        dim_feedforward: int,
+        rng: np.random.Generator | None = None,
+        **options: Any,
+    ) -> None:
+        self.max_tokens = max_tokens
+        self.embedding = nn.Linear(in_features, d_model, rng=rng)
+        self.positions = nn.Embedding(max_tokens, d_model, rng=rng)
+        self.encoder = Encoder(num_layers, d_model, nhead, dim_feedforward, rng=rng, **options)
+        self.head = nn.Linear(d_model, num_classes, rng=rng)
+
+    def embed(self, x: Any) -> Any:
+        """Each token's content and place; (B, T, in_features) gives (B, T, d_model)."""
+        if x.ndim != 3 or x.shape[1] > self.max_tokens:
+            raise ValueError(f"SequenceClassifier: expected (batch, at most {self.max_tokens} tokens, features), got {x.shape}")
+        return self.embedding(x) + self.positions(np.arange(x.shape[1]))
+
+    def forward(self, x: Any, attn_mask: Any = None) -> Any:
+        x = self.encoder(self.embed(x), attn_mask)          # (B, T, D)
+        return self.head(np.mean(x, axis=1))

@@ -1,0 +1,140 @@
+"""The transformer's encoder. B sequences of T tokens of D = d_model features.
+
+Vaswani et al.: Attention Is All You Need (2017); norm_first: Xiong et al.: On Layer Normalization in the Transformer
+Architecture (2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minigrad import nn
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": lambda: nn.GELU("tanh")}
+
+
+class BatchNormTokens(nn.Module):
+    """BatchNorm1d of each feature over all tokens of all sequences; x: (B, T, D)."""
+
+    def __init__(self, d_model: int) -> None:
+        self.norm = nn.BatchNorm1d(d_model)
+
+    def forward(self, x: Any) -> Any:
+        return np.reshape(self.norm(np.reshape(x, (-1, x.shape[-1]))), x.shape)
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "layer": nn.LayerNorm,
+    "batch": BatchNormTokens,
+    "rms": nn.RMSNorm,
+    "none": lambda d_model: nn.Identity(),
+}
+
+
+def choice(name: str, value: str, table: dict[str, Any]) -> Any:
+    """table[value], or a ValueError that lists what there is."""
+    if value not in table:
+        raise ValueError(f"{name} must be one of {', '.join(table)}, not {value!r}")
+    return table[value]
+
+
+class FeedForward(nn.Module):
+    """W₂ activation(W₁ x + b₁) + b₂, each token for itself; x: (B, T, D), gives (B, T, D).
+
+    >>> import minigrad as mg
+    >>> FeedForward(8, 32)(mg.zeros(2, 3, 8)).shape
+    (2, 3, 8)
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        dim_feedforward: int,
+        activation: str = "relu",
+        dropout: float = 0.0,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.linear1 = nn.Linear(d_model, dim_feedforward, rng=rng)
+        self.activation = choice("activation", activation, ACTIVATIONS)()
+        self.dropout = nn.Dropout(dropout, rng)
+        self.linear2 = nn.Linear(dim_feedforward, d_model, rng=rng)
+
+    def forward(self, x: Any) -> Any:
+        return self.linear2(self.dropout(self.activation(self.linear1(x))))
+
+
+class Branch(nn.Module):
+    """dropout(sublayer(norm(x))): what a residual connection is laid around."""
+
+    def __init__(self, norm: nn.Module, sublayer: nn.Module, dropout: nn.Dropout) -> None:
+        self.norm = norm
+        self.sublayer = sublayer
+        self.dropout = dropout
+
+    def forward(self, x: Any, **kwargs: Any) -> Any:
+        return self.dropout(self.sublayer(self.norm(x), **kwargs))
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention, Add & Norm, feed-forward, Add & Norm; x: (B, T, D), gives (B, T, D).
+
+    norm_first puts each norm before its sublayer instead of after the addition. norm: "layer", "batch" (each feature
+    over all tokens of the batch), "rms" or "none". residual=False leaves the additions out, to see what they are good
+    for. attn_mask: boolean, True = may attend, as MultiHeadAttention's.
+
+    >>> import minigrad as mg
+    >>> EncoderLayer(8, 2, 32)(mg.randn(2, 3, 8)).shape
+    (2, 3, 8)
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        nhead: int,
+        dim_feedforward: int,
+        dropout: float = 0.0,
+        activation: str = "relu",
+        norm_first: bool = True,
+        norm: str = "layer",
+        residual: bool = True,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        make_norm = choice("norm", norm, NORMS)
+        before, after = (make_norm, NORMS["none"]) if norm_first else (NORMS["none"], make_norm)
+        add: Callable[[nn.Module], nn.Module] = nn.ResidualAdd if residual else lambda branch: branch
+        attention = nn.MultiHeadAttention(d_model, nhead, dropout, rng=rng)
+        feed_forward = FeedForward(d_model, dim_feedforward, activation, dropout, rng)
+        self.attention = add(Branch(before(d_model), attention, nn.Dropout(dropout, rng)))
+        self.norm1 = after(d_model)
+        self.feed_forward = add(Branch(before(d_model), feed_forward, nn.Dropout(dropout, rng)))
+        self.norm2 = after(d_model)
+
+    def forward(self, x: Any, attn_mask: Any = None) -> Any:
+        x = self.norm1(self.attention(x, attn_mask=attn_mask))
+        return self.norm2(self.feed_forward(x))
+
+
+class Encoder(nn.Module):
+    """num_layers EncoderLayers one after the other, with norm_first a last norm behind them; x: (B, T, D).
+
+    The options are EncoderLayer's.
+
+    >>> import minigrad as mg
+    >>> Encoder(2, 8, 2, 32)(mg.randn(2, 3, 8)).shape
+    (2, 3, 8)
+    """
+
+    def __init__(self, num_layers: int, d_model: int, nhead: int, dim_feedforward: int, **options: Any) -> None:
+        if num_layers < 1:
+            raise ValueError(f"Encoder: num_layers must be at least 1, not {num_layers}")
+        self.layers = [EncoderLayer(d_model, nhead, dim_feedforward, **options) for _ in range(num_layers)]
+        norm = options.get("norm", "layer") if options.get("norm_first", True) else "none"
+        self.norm = NORMS[norm](d_model)
+
+    def forward(self, x: Any, attn_mask: Any = None) -> Any:
+        for layer in self.layers:
+            x = layer(x, attn_mask)
+        return self.norm(x)
