@@ -1,5 +1,7 @@
 """minigrad: tensors that remember how they were made, and what is built on them."""
 
+from minigrad.memory import keep_memory as keep_memory
+
 from minigrad import rules as rules
 from minigrad import autograd as autograd
 from minigrad.autograd import enable_grad as enable_grad

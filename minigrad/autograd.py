@@ -383,6 +383,8 @@ def propagate(
                 if needed is not None and v not in needed:
                     continue
                 h = pullback(g)
+                if isinstance(h, np.generic):  # NumPy makes scalars of 0-d arrays
+                    h = np.asarray(h)
                 if h.shape != v.shape:
                     h = _fit(h, v, node)
                 if h.dtype is not v.dtype:

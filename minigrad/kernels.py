@@ -79,18 +79,18 @@ def _layer_norm(x, weight, bias, /, normalized_shape, eps):
     n = math.prod(F._tuple(normalized_shape))
     share = np.full(n, 1 / max(n, 1), _wide(x))
     return _normalise(
-        x, (-1, n), weight, bias, eps, lambda z: (z @ share)[:, None], lambda y, z: np.vecdot(y, z)[:, None] / max(n, 1)
+        x, (x.size // max(n, 1), n), weight, bias, eps, lambda z: (z @ share)[:, None], lambda y, z: np.vecdot(y, z)[:, None] / max(n, 1)
     )
 
 
 @F.batch_standardise.kernel
 def _batch_standardise(x, weight, bias, /, eps):
     if x.ndim == 3:  # channels last, as rows of a matrix, and back again
-        y, (pull_x, *others) = _batch_standardise.function(np.moveaxis(x, 1, 2).reshape(-1, x.shape[1]), weight, bias, eps)
+        y, (pull_x, *others) = _batch_standardise.function(_rows(np.moveaxis(x, 1, 2)), weight, bias, eps)
         n, c, length = x.shape
 
         def rows(g):
-            return np.moveaxis(g, 1, 2).reshape(-1, c)
+            return _rows(np.moveaxis(g, 1, 2))
 
         def back(y):
             return np.moveaxis(y.reshape(n, length, c), 2, 1).copy()
@@ -150,16 +150,20 @@ def _standardise(x, eps, mean, mean_product):
 
 @F.linear.kernel
 def _linear(x, weight, bias, /):
-    rows = x.reshape(-1, x.shape[-1])
+    rows, shape = _rows(x), x.shape
     y = rows @ weight.T
     if bias is not None:
         y += bias
-    shape, out = x.shape, len(weight)
-    return y.reshape(*shape[:-1], out), (
-        lambda g: (g.reshape(-1, out) @ weight).reshape(shape),
-        lambda g: g.reshape(-1, out).T @ rows,
-        lambda g: np.ones(len(rows), g.dtype) @ g.reshape(-1, out),
+    return y.reshape(*shape[:-1], len(weight)), (
+        lambda g: (_rows(g) @ weight).reshape(shape),
+        lambda g: _rows(g).T @ rows,
+        lambda g: np.ones(len(rows), g.dtype) @ _rows(g),
     )
+
+
+def _rows(x: Array) -> Array:
+    """As a matrix, along the last axis."""
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 @F.embedding.kernel
@@ -167,7 +171,7 @@ def _embedding(weight, /, ids, padding_idx):
     ids = np.asarray(detached(ids), np.int64)
 
     def pull(g):
-        rows, flat = g.reshape(-1, weight.shape[1]), ids.ravel()
+        rows, flat = _rows(g), ids.ravel()
         order = np.argsort(flat, kind="stable")
         flat = flat[order]
         starts = np.flatnonzero(np.diff(flat, prepend=-1))
@@ -221,7 +225,7 @@ def _attention(q, k, v, /, mask, kept, scale):
 def _cross_entropy(input, /, target, ignore_index, reduction, label_smoothing):
     classes = input.shape[-1]
     target = np.asarray(detached(target)).ravel().astype(np.int64)
-    z = input.reshape(-1, classes).astype(_wide(input), copy=False)
+    z = _rows(input).astype(_wide(input), copy=False)
     z = z - z.max(-1, keepdims=True, initial=-np.inf)
     p = np.exp(z)
     total = p.sum(-1)

@@ -6,6 +6,7 @@ Architecture (2020).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,7 @@ class BatchNormTokens(nn.Module):
         self.norm = nn.BatchNorm1d(d_model)
 
     def forward(self, x: Any) -> Any:
-        return np.reshape(self.norm(np.reshape(x, (-1, x.shape[-1]))), x.shape)
+        return np.reshape(self.norm(np.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))), x.shape)
 
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ class MLP(nn.Module):
         self.activation = nn.ReLU()
 
     def forward(self, x: Any) -> Any:
-        x = np.reshape(x, (x.shape[0], -1))
+        x = np.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
         for layer in self.layers[:-1]:
             x = self.activation(layer(x))
         return self.layers[-1](x)

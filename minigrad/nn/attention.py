@@ -79,4 +79,4 @@ class MultiHeadAttention(Module):
                 )
             biases = [None] * 3 if self.in_proj_bias is None else [self.in_proj_bias[i * d : (i + 1) * d] for i in range(3)]
             parts = [F.linear(x, self.in_proj_weight[i * d : (i + 1) * d], biases[i]) for i, x in enumerate(inputs)]
-        return [np.swapaxes(np.reshape(x, (*x.shape[:2], self.num_heads, -1)), 1, 2) for x in parts]
+        return [np.swapaxes(np.reshape(x, (*x.shape[:2], self.num_heads, d // self.num_heads)), 1, 2) for x in parts]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.autograd import implements, rule
-from minigrad.tensor import Array, Tensor, needs_float
+from minigrad.tensor import Array, Tensor, detached, needs_float
 
 # ---- arithmetic ------------------------------------------------------------------------------------------------------
 
@@ -427,16 +427,7 @@ def round(x, /, decimals=0):
 
 # ---- functions without a gradient: plain arrays ----------------------------------------------------------------------
 
-
-def _constant(function: Any) -> None:
-    def constant(*args: Any, **kwargs: Any) -> Any:
-        args = tuple(a.data if isinstance(a, Tensor) else a for a in args)
-        return function(*args, **{k: v.data if isinstance(v, Tensor) else v for k, v in kwargs.items()})
-
-    implements(function)(constant)
-
-
-for _function in (
+CONSTANTS = (
     np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal,
     np.isnan, np.isinf, np.isfinite, np.signbit, np.isclose, np.allclose, np.array_equal,
     np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
@@ -445,5 +436,15 @@ for _function in (
     np.all, np.any, np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.iscomplexobj, np.isrealobj,
     np.zeros_like, np.ones_like, np.full_like, np.empty_like, np.unique, np.bincount, np.digitize,
     np.array_repr, np.array_str, np.array2string,
-):  # fmt: skip
+)  # fmt: skip
+
+
+def _constant(function: Any) -> None:
+    def constant(*args: Any, **kwargs: Any) -> Any:
+        return function(*map(detached, args), **{name: detached(value) for name, value in kwargs.items()})
+
+    implements(function)(constant)
+
+
+for _function in CONSTANTS:
     _constant(_function)

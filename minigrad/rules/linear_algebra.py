@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import string
 from typing import Any
 
@@ -32,7 +33,8 @@ def matmul(x, y, /):
         if y.ndim == 1:
             return np.squeeze(x.mT @ np.expand_dims(g, -1), -1)
         if y.ndim == 2:  # one matrix for a whole stack: one product, rather than a stack of them to be summed
-            return np.reshape(x, (-1, x.shape[-1])).mT @ np.reshape(g, (-1, g.shape[-1]))
+            n = math.prod(x.shape[:-1])
+            return np.reshape(x, (n, x.shape[-1])).mT @ np.reshape(g, (n, g.shape[-1]))
         return x.mT @ g
 
     return x @ y, (pull_x, pull_y)
@@ -92,10 +94,10 @@ def tensordot(x: Any, y: Any, axes: Any = 2) -> Any:
         raise ValueError(f"tensordot: axes {xs} of x {x.shape} and axes {ys} of y {y.shape} differ in length")
     x_rest = tuple(i for i in range(x.ndim) if i not in xs)
     y_rest = tuple(i for i in range(y.ndim) if i not in ys)
-    n = int(np.prod([x.shape[i] for i in xs]))
+    n = math.prod(x.shape[i] for i in xs)
     rows, columns = tuple(x.shape[i] for i in x_rest), tuple(y.shape[i] for i in y_rest)
-    flat_x = np.reshape(np.transpose(x, x_rest + xs), (int(np.prod(rows)), n))
-    flat_y = np.reshape(np.transpose(y, ys + y_rest), (n, int(np.prod(columns))))
+    flat_x = np.reshape(np.transpose(x, x_rest + xs), (math.prod(rows), n))
+    flat_y = np.reshape(np.transpose(y, ys + y_rest), (n, math.prod(columns)))
     return np.reshape(flat_x @ flat_y, rows + columns)
 
 

@@ -69,7 +69,7 @@ def moveaxis(x, /, source, destination):
 @implements(np.rollaxis)
 def rollaxis(x: Tensor, axis: int, start: int = 0) -> Tensor:
     axis = normalize_axis_index(axis, x.ndim)
-    start = normalize_axis_index(start, x.ndim + 1)
+    start = x.ndim if start == x.ndim else normalize_axis_index(start, x.ndim)
     return moveaxis(x, source=axis, destination=start - (axis < start))  # type: ignore[no-any-return]
 
 

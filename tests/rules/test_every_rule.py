@@ -1,0 +1,500 @@
+"""Every NumPy function that works on Tensors, against numerical derivatives to the second order.
+
+SAMPLES says of each how to draw a call of it; a function or rule without a sample fails the suite.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minigrad as mg
+from minigrad.autograd import RULES, history, vertex
+from minigrad.rules.elementwise import CONSTANTS, erf
+from minigrad.rules.reductions import logsumexp
+from minigrad.tensor import HANDLERS, Tensor
+from minigrad.testing import arrays, axes, broadcastable, check_gradients, shapes
+
+SAMPLES = {}
+
+
+def sample(*functions, **options):
+    """Register how to draw (inputs, call) for these functions; options go to check_gradients."""
+
+    def register(draw):
+        for function in functions:
+            SAMPLES[function] = draw, options
+        return draw
+
+    return register
+
+
+def unary(function, low=-2.0, high=2.0, gap=0.0, **options):
+    @sample(function, **options)
+    def draw(data, function=function):
+        return [data.draw(arrays(shapes(), low, high, gap))], function
+
+
+def binary(function, low=-2.0, high=2.0, gap=0.0, **options):
+    @sample(function, **options)
+    def draw(data, function=function):
+        shape = data.draw(shapes())
+        x, y = data.draw(arrays(shape, low, high, gap)), data.draw(arrays(broadcastable(shape), low, high, gap))
+        # a tie would be a kink
+        y = np.asarray(y + 0.5 * (high - low) / 97)
+        return data.draw(st.permutations([x, y])), function
+
+
+def reduction(function, low=-2.0, high=2.0, gap=0.0, many=True, keepdims=True, empty=True, min_side=None, **options):
+    @sample(function, **options)
+    def draw(data, function=function):
+        x = data.draw(arrays(shapes(min_side=min_side if min_side is not None else 0 if empty else 1), low, high, gap))
+        kwargs = {"axis": data.draw(axes(x.ndim, many))}
+        if keepdims:
+            kwargs["keepdims"] = data.draw(st.booleans())
+        return [x], lambda x: function(x, **kwargs)
+
+
+COMPLEX = {"method": "complex"}
+
+# ---- elementwise -----------------------------------------------------------------------------------------------------
+
+for f in (np.negative, np.positive, np.copy, np.square, np.exp, np.exp2, np.expm1, np.sin, np.cos, np.sinh, np.cosh, np.tanh, np.arctan, np.arcsinh):
+    unary(f, -0.9, 0.9, **COMPLEX)
+for f in (np.sqrt, np.log, np.log2, np.log10, np.log1p, np.reciprocal):
+    unary(f, 0.3, 3.0, **COMPLEX)
+for f in (np.tan, np.arcsin, np.arccos, np.arctanh):
+    unary(f, -0.9, 0.9, **COMPLEX)
+unary(np.arccosh, 1.3, 3.0, **COMPLEX)
+unary(np.cbrt, 0.3, 3.0)
+unary(np.nan_to_num)
+unary(erf)
+for f in (np.absolute, np.fabs):
+    unary(f, gap=0.1)
+for f in (np.sign, np.floor, np.ceil, np.trunc, np.rint, np.round, np.around):
+    unary(f, 0.1, 0.4, flat=True)
+for f in (np.add, np.subtract, np.multiply):
+    binary(f, **COMPLEX)
+for f in (np.divide, np.power):
+    binary(f, 0.3, 2.0, **COMPLEX)
+for f in (np.logaddexp, np.logaddexp2):
+    binary(f)
+for f in (np.maximum, np.minimum, np.fmax, np.fmin):
+    binary(f, gap=0.05)
+for f in (np.hypot, np.arctan2):
+    binary(f, 0.3, 2.0)
+
+
+@sample(np.clip)
+def _(data):
+    shape = data.draw(shapes())
+    x = data.draw(arrays(shape))
+    low, high = data.draw(arrays(broadcastable(shape), -1.5, -0.5)), data.draw(arrays(broadcastable(shape), 0.5, 1.5))
+    case = data.draw(st.integers(0, 2))
+    return [x, np.asarray(low + 0.013), np.asarray(high + 0.013)], [
+        np.clip,
+        lambda x, low, high: np.clip(x, low, None) + 0.0 * np.sum(high),
+        lambda x, low, high: np.clip(x, a_min=None, a_max=high) + 0.0 * np.sum(low),
+    ][case]
+
+
+@sample(np.where)
+def _(data):
+    shape = data.draw(shapes())
+    x, y = data.draw(arrays(shape)), data.draw(arrays(broadcastable(shape)))
+    mask = data.draw(arrays(broadcastable(shape))) > 0
+    return [x, y], lambda x, y: np.where(mask, x, y)
+
+
+@sample(np.astype)
+def _(data):
+    return [data.draw(arrays(shapes()))], lambda x: np.astype(x * 2.0, np.float64)
+
+
+# ---- reductions ------------------------------------------------------------------------------------------------------
+
+reduction(np.sum, **COMPLEX)
+reduction(np.mean, empty=False, **COMPLEX)
+reduction(np.prod, **COMPLEX)
+for f in (np.max, np.amax, np.min, np.amin, np.ptp, np.median):
+    reduction(f, empty=False)
+SAMPLES[np.ptp] = SAMPLES[np.ptp][0], {"flat": True}
+reduction(np.std, min_side=2)
+reduction(np.average, empty=False)
+reduction(logsumexp, empty=False)
+for f in (np.cumsum, np.cumprod):
+    reduction(f, many=False, keepdims=False, **COMPLEX)
+reduction(np.sort, many=False, keepdims=False)
+
+
+@sample(np.var, np.std, flat=True)
+def _(data, function=np.var):
+    x = data.draw(arrays(shapes(min_side=2)))
+    kwargs = {"axis": data.draw(axes(x.ndim)), "ddof": data.draw(st.sampled_from([0, 0.5])), "keepdims": data.draw(st.booleans())}
+    return [x], lambda x: function(x, **kwargs)
+
+
+@sample(np.linalg.norm)
+def _(data):
+    x = data.draw(arrays(shapes(min_side=1), gap=0.1))
+    axis = data.draw(st.none() | st.integers(-x.ndim, x.ndim - 1)) if x.ndim else None
+    orders = [None] if axis is None and x.ndim != 1 else [None, 1, 2, 3, 1.5, np.inf, -np.inf]
+    order = data.draw(st.sampled_from(orders))
+    if x.ndim > 1 and data.draw(st.booleans()):
+        axis, order = (0, -1), data.draw(st.sampled_from([None, "fro"]))
+    kwargs = {"ord": order, "axis": axis, "keepdims": data.draw(st.booleans())}
+    return [x], lambda x: np.linalg.norm(x, **kwargs)
+
+
+# ---- shapes ----------------------------------------------------------------------------------------------------------
+
+
+def moved(*functions, min_dims=0, min_side=0, **options):
+    """For functions that move elements: the body gives the call for an x that it is shown."""
+
+    def register(body):
+        for function in functions:
+
+            def draw(data, function=function):
+                x = data.draw(arrays(shapes(min_dims=min_dims, min_side=min_side)))
+                return [x], body(data, x, function)
+
+            sample(function, **(COMPLEX | options))(draw)
+        return body
+
+    return register
+
+
+def an_axis(data, x):
+    return data.draw(st.integers(-x.ndim, x.ndim - 1))
+
+
+@moved(np.reshape)
+def _(data, x, f):
+    shape = data.draw(st.permutations(x.shape)) + data.draw(st.sampled_from([[], [1]]))
+    return lambda x: f(x, tuple(shape))
+
+
+@moved(np.ravel, np.atleast_1d, np.atleast_2d)
+def _(data, x, f):
+    return f
+
+
+@moved(np.transpose, np.permute_dims)
+def _(data, x, f):
+    order = data.draw(st.none() | st.permutations(range(x.ndim)).map(tuple))
+    return lambda x: f(x, order)
+
+
+@moved(np.matrix_transpose, np.fliplr, np.tril, np.triu, np.trace, np.diagonal, min_dims=2)
+def _(data, x, f):
+    if f in (np.tril, np.triu, np.trace, np.diagonal):
+        k = data.draw(st.integers(-2, 2))
+        return lambda x: f(x, k)
+    return f
+
+
+@moved(np.flipud, min_dims=1)
+def _(data, x, f):
+    return f
+
+
+@moved(np.swapaxes, np.moveaxis, min_dims=1)
+def _(data, x, f):
+    a, b = an_axis(data, x), an_axis(data, x)
+    return lambda x: f(x, a, b)
+
+
+@moved(np.rollaxis, min_dims=1)
+def _(data, x, f):
+    a, b = an_axis(data, x), data.draw(st.integers(-x.ndim, x.ndim))
+    return lambda x: f(x, a, b)
+
+
+@moved(np.expand_dims)
+def _(data, x, f):
+    axis = data.draw(st.integers(-x.ndim - 1, x.ndim) | st.just((0, -1)))
+    return lambda x: f(x, axis)
+
+
+@moved(np.squeeze)
+def _(data, x, f):
+    axis = data.draw(st.sampled_from([None, 0, (0, -1)]))
+    return lambda x: f(np.reshape(x, (1, *x.shape, 1)), axis)
+
+
+@moved(np.broadcast_to)
+def _(data, x, f):
+    lead = data.draw(shapes(max_dims=2))
+    return lambda x: f(np.expand_dims(x, 0), (*lead, 2, *x.shape))
+
+
+@moved(np.tile)
+def _(data, x, f):
+    reps = data.draw(st.integers(0, 3) | st.lists(st.integers(0, 2), max_size=4))
+    return lambda x: f(x, reps)
+
+
+@moved(np.repeat, min_dims=1)
+def _(data, x, f):
+    axis = data.draw(st.none() | st.just(-1))
+    n = x.size if axis is None else x.shape[-1]
+    repeats = data.draw(st.integers(0, 3) | st.lists(st.integers(0, 2), min_size=n, max_size=n))
+    return lambda x: f(x, repeats, axis)
+
+
+@moved(np.flip)
+def _(data, x, f):
+    axis = data.draw(axes(x.ndim))
+    return lambda x: f(x, axis)
+
+
+@moved(np.roll)
+def _(data, x, f):
+    axis = data.draw(axes(x.ndim, many=False))
+    shift = data.draw(st.integers(-5, 5))
+    return lambda x: f(x, shift, axis) if axis is not None else f(x, shift)
+
+
+@moved(np.rot90, min_dims=2)
+def _(data, x, f):
+    k = data.draw(st.integers(-2, 5))
+    return lambda x: f(x, k, axes=(0, -1))
+
+
+@moved(np.pad)
+def _(data, x, f):
+    width = data.draw(st.sampled_from([1, (0, 2)])) if x.ndim else 0
+    return lambda x: f(x, width, constant_values=2.0) if x.ndim else x * 1.0
+
+
+@sample(np.concatenate, np.stack, np.vstack, np.hstack, **COMPLEX)
+def _(data, function=None):
+    shape = data.draw(shapes(min_dims=1))
+    xs = [data.draw(arrays(shape)) for _ in range(data.draw(st.integers(1, 3)))]
+    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
+    if function in (np.vstack, np.hstack):
+        return xs, lambda *xs: function(xs)
+    if function is np.concatenate and data.draw(st.booleans()):
+        axis = None
+    return xs, lambda *xs: function(xs, axis=axis)
+
+
+@moved(np.split, np.array_split, np.unstack, min_dims=1)
+def _(data, x, f):
+    axis = an_axis(data, x)
+    if f is np.unstack:
+        return lambda x: f(x, axis=axis) or (np.sum(x),)
+    parts = data.draw(st.integers(1, 3) | st.just([1, 2])) if f is np.array_split else data.draw(st.sampled_from([1, [1]]))
+    return lambda x: f(x, parts, axis)
+
+
+@moved(np.diag)
+def _(data, x, f):
+    k = data.draw(st.integers(-2, 2))
+    return lambda x: f(np.ravel(x), k)
+
+
+# ---- indexing --------------------------------------------------------------------------------------------------------
+
+INDICES = [
+    0, -1, (1, 2), slice(None, None, -1), slice(1, None), ..., (..., 0), None, (None, 0, ..., None), (slice(None), -1),
+    [0, 0, 1], ([0, 1, 1], [2, 2, 0]), (slice(None), [0, 0, 2]), ([[0, 1], [1, 1]], slice(0, 2)), np.array([], int),
+    (0, ..., [1, 1]), ([1, 0], None, slice(1, 3)), True, np.array([True, False]), (np.array([False, False]), 1),
+]  # fmt: skip
+
+
+@sample(Tensor.__getitem__, **COMPLEX)
+def _(data):
+    index = data.draw(st.sampled_from(INDICES))
+    return [data.draw(arrays((2, 3, 2)))], lambda x: x[index]
+
+
+@sample(np.take, **COMPLEX)
+def _(data):
+    x = data.draw(arrays(shapes(min_dims=1, min_side=1)))
+    axis = data.draw(axes(x.ndim, many=False))
+    n = x.size if axis is None else x.shape[axis]
+    ids = data.draw(st.integers(0, n - 1) | st.lists(st.integers(-n, n - 1), max_size=5))
+    ids = ids if isinstance(ids, int) else np.array(ids, int)
+    return [x], lambda x: np.take(x, ids, axis)
+
+
+@sample(np.take_along_axis, **COMPLEX)
+def _(data):
+    x = data.draw(arrays(shapes(min_dims=1, min_side=1)))
+    axis = an_axis(data, x)
+    ids = np.argsort(data.draw(arrays(x.shape)), axis)[(slice(None),) * (axis % x.ndim) + (slice(0, 2),)]
+    return [x], lambda x: np.take_along_axis(x, ids, axis)
+
+
+@sample(mg.index_update, mg.index_add)
+def _(data, function=None):
+    x, index = data.draw(arrays((2, 3, 2))), data.draw(st.sampled_from(INDICES))
+    values = data.draw(arrays(broadcastable(x[index].shape)))
+    return [x, values], lambda x, v: function(x, index, v)
+
+
+# ---- linear algebra --------------------------------------------------------------------------------------------------
+
+
+@sample(np.matmul, **COMPLEX)
+def _(data):
+    a, b = data.draw(
+        st.sampled_from([
+            ((3,), (3,)), ((3,), (3, 2)), ((2, 3), (3,)), ((2, 3), (3, 4)), ((5, 2, 3), (3, 4)), ((2, 3), (5, 3, 4)),
+            ((5, 1, 2, 3), (2, 3, 1)), ((3,), (2, 3, 4)), ((2, 2, 3), (3,)), ((2, 0), (0, 3)), ((0, 2, 3), (3, 1)),
+        ])
+    )  # fmt: skip
+    return [data.draw(arrays(a)), data.draw(arrays(b))], np.matmul
+
+
+@sample(np.dot, np.inner, np.tensordot, **COMPLEX)
+def _(data, function=None):
+    pairs = {
+        np.dot: [((), (2, 3)), ((2, 3), ()), ((3,), (3,)), ((2, 3), (3,)), ((2, 3), (3, 2)), ((2, 3), (4, 3, 2)), ((3,), (2, 3, 1))],
+        np.inner: [((), (3,)), ((3,), (3,)), ((2, 3), (3,)), ((2, 3), (4, 3))],
+        np.tensordot: [((2, 3), (2, 3)), ((4, 2, 3), (2, 3)), ((2, 3), (2, 3, 4))],
+    }[function]
+    a, b = data.draw(st.sampled_from(pairs))
+    return [data.draw(arrays(a)), data.draw(arrays(b))], function
+
+
+@sample(np.outer, np.kron, np.vdot)  # vdot conjugates, which is not analytic
+def _(data, function=None):
+    a, b = data.draw(shapes(max_dims=2)), data.draw(shapes(max_dims=2))
+    return [data.draw(arrays(a)), data.draw(arrays(a if function is np.vdot else b))], function
+
+
+@sample(np.vecdot)
+def _(data):
+    shape = data.draw(shapes(min_dims=1))
+    axis = data.draw(st.sampled_from([-1, 0])) if len(shape) < 3 else -1
+    x, y = data.draw(arrays(shape)), data.draw(arrays(shape))
+    return [x, y], lambda x, y: np.vecdot(x, y, axis=axis)
+
+
+EINSUMS = [
+    ("i->", (3,)), ("ij->ji", (2, 3)), ("ii", (3, 3)), ("ii->i", (3, 3)), ("iij->j", (2, 2, 3)), ("iii->", (2, 2, 2)),
+    ("i,i", (3,), (3,)), ("ij,jk", (2, 3), (3, 4)), ("ij,kj->ki", (2, 3), (4, 3)), ("bij,bjk->bik", (2, 3, 2), (2, 2, 1)),
+    ("ij,j,k->i", (2, 3), (3,), (2,)), ("...i,...i->...", (2, 3), (4, 1, 3)), ("i...,ij->j...", (2, 3), (2, 4)),
+    ("ij,ij,ij->", (2, 3), (2, 3), (2, 3)), ("i,j,k,l->lk", (2,), (3,), (2,), (1,)), ("...ij->...ji", (2, 3)), ("ij,ij", (2, 3), (2, 3)),
+    ("ii,i...->...", (2, 2), (2, 3)), (",i->i", (), (3,)), ("...,...", (2, 1), (3,)), ("ij,jk->ik", (2, 0), (0, 3)),
+]  # fmt: skip
+
+
+@sample(np.einsum, **COMPLEX)
+def _(data):
+    text, *sizes = data.draw(st.sampled_from(EINSUMS))
+    return [data.draw(arrays(size)) for size in sizes], lambda *xs: np.einsum(text, *xs)
+
+
+def matrices(data, n=None, lead=None):
+    """Stacks of matrices far from singular."""
+    n = n or data.draw(st.integers(1, 3))
+    lead = data.draw(shapes(max_dims=1, min_side=1)) if lead is None else lead
+    return data.draw(arrays((*lead, n, n), -0.4, 0.4)) + 1.5 * np.eye(n)
+
+
+@sample(np.linalg.inv, np.linalg.det, **COMPLEX)
+def _(data, function=None):
+    return [matrices(data)], function
+
+
+@sample(np.linalg.slogdet)
+def _(data):
+    return [matrices(data)], lambda x: np.linalg.slogdet(x).logabsdet
+
+
+@sample(np.linalg.cholesky)
+def _(data):
+    return [matrices(data)], lambda x: np.linalg.cholesky(x @ x.mT)
+
+
+@sample(np.linalg.matrix_power, **COMPLEX)
+def _(data):
+    n = data.draw(st.integers(-3, 5).filter(bool))
+    return [matrices(data)], lambda x: np.linalg.matrix_power(x, n)
+
+
+@sample(np.linalg.solve, **COMPLEX)
+def _(data):
+    a = matrices(data)
+    n = a.shape[-1]
+    b = data.draw(arrays(data.draw(st.sampled_from([(n,), (n, 2), (*a.shape[:-1], 2)]))))
+    return [a, b], np.linalg.solve
+
+
+@sample(np.linalg.multi_dot, **COMPLEX)
+def _(data):
+    sizes = data.draw(st.sampled_from([[(2, 3), (3, 1)], [(3,), (3, 4), (4, 2)], [(1, 3), (3, 4), (4, 2), (2,)], [(9, 2), (2, 9), (9, 1)]]))
+    return [data.draw(arrays(size)) for size in sizes], lambda *xs: np.linalg.multi_dot(xs)
+
+
+# ---- the tests -------------------------------------------------------------------------------------------------------
+
+BESIDE_HANDLERS = {erf, logsumexp, mg.index_update, mg.index_add}
+NAMES = {f: getattr(f, "__qualname__", f.__name__) for f in SAMPLES}
+
+
+def drawn(function, data):
+    draw, options = SAMPLES[function]
+    takes_function = "function" in draw.__code__.co_varnames[: draw.__code__.co_argcount]
+    inputs, call = draw(data, function) if takes_function else draw(data)
+    return inputs, call, options
+
+
+@pytest.mark.parametrize("function", SAMPLES, ids=NAMES.get)
+@given(data=st.data())
+def test_value_and_gradients(function, data):
+    inputs, call, options = drawn(function, data)
+    values = call(*map(mg.Tensor, inputs))
+    if function not in BESIDE_HANDLERS:  # these are not NumPy's
+        expected = call(*inputs)
+        for y, z in zip(as_list(values), as_list(expected), strict=True):
+            np.testing.assert_allclose(y.data, z, rtol=1e-12, atol=1e-12)
+            assert y.data.shape == np.shape(z)
+    empty = any(np.size(x) == 0 for x in inputs) or any(np.size(y) == 0 for y in as_list(values))
+    may_be_flat = function in (np.tril, np.triu, np.trace, np.tile, np.repeat, np.where, np.take_along_axis)
+    check_gradients(call, *inputs, **{"flat": empty or may_be_flat, **options})
+
+
+def as_list(values):
+    return values if isinstance(values, list | tuple) else [values]
+
+
+@pytest.mark.parametrize("function", SAMPLES, ids=NAMES.get)
+@given(data=st.data())
+def test_float32_stays_float32(function, data):
+    inputs, call, _ = drawn(function, data)
+    leaves = [mg.tensor(x.astype(np.float32), requires_grad=True) for x in inputs]
+    values = call(*leaves)
+    for y in as_list(values):
+        assert y.dtype == (np.float64 if function is np.astype else np.float32)
+        if y.requires_grad:
+            np.sum(y).backward(retain_graph=True)
+    assert all(x.grad is None or (x.grad.dtype == np.float32 and x.grad.shape == x.shape) for x in leaves)
+
+
+def test_no_function_is_without_a_sample():
+    constant_or_engine = {*CONSTANTS, Tensor.backward, Tensor.register_hook}
+    assert {f.__name__ for f in HANDLERS if f not in SAMPLES and f not in constant_or_engine} == set()
+
+
+def test_no_rule_is_without_a_sample():
+    used = set()
+
+    @given(data=st.data())
+    def collect(data):
+        for function in SAMPLES:
+            inputs, call, _ = drawn(function, data)
+            values = call(*(mg.tensor(x, requires_grad=True) for x in inputs))
+            for y in as_list(values):
+                used.update(node.rule for node in history([vertex(y)]))
+                if y.requires_grad:
+                    gradient = mg.autograd.grad(np.sum(y * y), [n for n in [y]], create_graph=True)
+                    used.update(node.rule for node in history(map(vertex, gradient)))
+
+    collect()
+    ours = [r for r in RULES if r.function.__module__.startswith("minigrad.")]
+    assert [r.name for r in ours if r not in used and r.name != "put"] == []
