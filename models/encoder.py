@@ -70,7 +70,7 @@ class FeedForward(nn.Module):
 class Branch(nn.Module):
     """dropout(sublayer(norm(x))): what a residual connection is laid around."""
 
-    def __init__(self, norm: nn.Module, sublayer: nn.Module, dropout: nn.Dropout) -> None:
+    def __init__(self, norm: nn.Module, sublayer: Any, dropout: nn.Dropout) -> None:
         self.norm = norm
         self.sublayer = sublayer
         self.dropout = dropout
@@ -108,7 +108,8 @@ class EncoderLayer(nn.Module):
         add: Callable[[nn.Module], nn.Module] = nn.ResidualAdd if residual else lambda branch: branch
         attention = nn.MultiHeadAttention(d_model, nhead, dropout, rng=rng)
         feed_forward = FeedForward(d_model, dim_feedforward, activation, dropout, rng)
-        self.attention = add(Branch(before(d_model), attention, nn.Dropout(dropout, rng)))
+        self._attend = Branch(before(d_model), attention, nn.Dropout(dropout, rng))
+        self.attention = add(self._attend)
         self.norm1 = after(d_model)
         self.feed_forward = add(Branch(before(d_model), feed_forward, nn.Dropout(dropout, rng)))
         self.norm2 = after(d_model)
@@ -116,6 +117,10 @@ class EncoderLayer(nn.Module):
     def forward(self, x: Any, attn_mask: Any = None) -> Any:
         x = self.norm1(self.attention(x, attn_mask=attn_mask))
         return self.norm2(self.feed_forward(x))
+
+    def attention_weights(self, x: Any, attn_mask: Any = None) -> Any:
+        """Who attends to whom: (B, nhead, T, T), each row of sum 1."""
+        return self._attend.sublayer.attention_weights(self._attend.norm(x), attn_mask=attn_mask)
 
 
 class Encoder(nn.Module):
@@ -139,3 +144,11 @@ class Encoder(nn.Module):
         for layer in self.layers:
             x = layer(x, attn_mask)
         return self.norm(x)
+
+    def attention_weights(self, x: Any, attn_mask: Any = None) -> list[Any]:
+        """Each layer's weights, (B, nhead, T, T)."""
+        weights = []
+        for layer in self.layers:
+            weights.append(layer.attention_weights(x, attn_mask))
+            x = layer(x, attn_mask)
+        return weights
