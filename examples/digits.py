@@ -10,7 +10,7 @@ import numpy as np
 
 
 def load_digits():
-    """(images, labels) to train on and (images, labels) held out: every fifth. Images (N, 8, 8) from 0 to 1 in float32."""
+    """(images, labels) to train on, and held out: every fifth. Images (N, 8, 8) from 0 to 1 in float32."""
     with np.load(Path(__file__).parent / "digits.npz", allow_pickle=False) as file:
         images, labels = file["images"].astype(np.float32) / 16, file["labels"].astype(np.int64)
     held_out = np.arange(len(labels)) % 5 == 0

@@ -24,14 +24,18 @@ from models import SequenceClassifier
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("--epochs", type=int, default=60, help="times that each image is seen")
     parser.add_argument("--batch-size", type=int, default=64, help="images for each step")
     parser.add_argument("--d-model", type=int, default=64, help="features of a token")
     parser.add_argument("--heads", type=int, default=4, help="heads of the attention")
     parser.add_argument("--layers", type=int, default=2, help="layers of the encoder")
     parser.add_argument("--norm", choices=["layer", "batch", "rms", "none"], default="layer", help="what is normalised")
-    parser.add_argument("--norm-first", action=argparse.BooleanOptionalAction, default=True, help="norm before each sublayer")
+    parser.add_argument(
+        "--norm-first", action=argparse.BooleanOptionalAction, default=True, help="norm before each sublayer"
+    )
     parser.add_argument("--no-residual", action="store_true", help="leave out the residual connections")
     parser.add_argument("--dropout", type=float, default=0.0, help="share of features dropped in training")
     parser.add_argument("--lr", type=float, default=3e-3, help="highest learning rate")
@@ -129,14 +133,18 @@ def plot(path, model, history, images):
         axes.legend()
     with mg.no_grad():
         weights = model.encoder.attention_weights(model.embed(patches(images)))[-1].data  # (B, H, T, T)
-    digits.suptitle("Held-out digits; below: the share of attention that each quarter gets, mean over the heads of the last layer")
+    digits.suptitle(
+        "Held-out digits, and the share of attention that each quarter gets in the last layer (mean of its heads)"
+    )
     axes = digits.subplots(2, len(images))
     for column, (image, weight) in enumerate(zip(images, weights, strict=True)):
         received = weight.mean((0, 1)).reshape(2, 2)
         axes[0, column].imshow(image, cmap="gray_r")
         axes[1, column].imshow(received, cmap="Blues", vmin=0, vmax=0.6)
         for (i, j), share in np.ndenumerate(received):
-            axes[1, column].text(j, i, f"{share:.2f}", ha="center", va="center", color="white" if share > 0.4 else "black")
+            axes[1, column].text(
+                j, i, f"{share:.2f}", ha="center", va="center", color="white" if share > 0.4 else "black"
+            )
         for row in (0, 1):
             axes[row, column].set(xticks=[], yticks=[])
     figure.savefig(path, dpi=120)
@@ -147,7 +155,8 @@ def main():
     mg.seed(args.seed)
     train_set, held_out_set = load_digits()
     model = build(args)
-    print(f"{sum(p.size for p in model.parameters()):,} parameters, {len(train_set[1])} images, {len(held_out_set[1])} held out")
+    size = sum(p.size for p in model.parameters())
+    print(f"{size:,} parameters, {len(train_set[1])} images to learn from, {len(held_out_set[1])} held out")
     start = time.perf_counter()
     history = train(model, args, train_set, held_out_set)
     seconds = time.perf_counter() - start
@@ -155,13 +164,15 @@ def main():
     labels = held_out_set[1]
     print("\ndigit   right      taken for another")
     for digit in range(10):
-        mistakes = [f"{m} ({np.sum(found[labels == digit] == m)})" for m in np.unique(found[(labels == digit) & (found != digit)])]
-        print(f"  {digit}   {np.sum(found[labels == digit] == digit):3d} of {np.sum(labels == digit):2d}   {', '.join(mistakes)}")
+        taken_for = found[labels == digit]
+        mistakes = [f"{m} ({np.sum(taken_for == m)})" for m in np.unique(taken_for[taken_for != digit])]
+        print(f"  {digit}    {np.sum(taken_for == digit):3d} of {len(taken_for)}   {', '.join(mistakes)}")
     if args.save:
         mg.save(args.save, {"model": model.state_dict()})
         print(f"\nthe model is in {args.save}")
     if args.plot:
-        plot(args.plot, model, history, held_out_set[0][:8])
+        first = [np.argmax(labels == digit) for digit in range(10)]
+        plot(args.plot, model, history, held_out_set[0][first])
         print(f"the picture is in {args.plot}")
     right = int(np.sum(found == labels))
     print(f"\nheld-out accuracy {right / len(labels):.4f} ({right}/{len(labels)}) in {seconds:.1f} s")

@@ -47,7 +47,12 @@ class Node:
     __slots__ = ("dtype", "hooks", "inputs", "pullbacks", "rule", "settings", "shape", "stamp")
 
     def __init__(
-        self, rule: Rule, inputs: tuple[Any, ...], settings: dict[str, Any], pullbacks: Sequence[Pullback | None], value: Array
+        self,
+        rule: Rule,
+        inputs: tuple[Any, ...],
+        settings: dict[str, Any],
+        pullbacks: Sequence[Pullback | None],
+        value: Array,
     ) -> None:
         self.rule = rule
         self.inputs = inputs
@@ -92,7 +97,7 @@ class _Recording(ContextDecorator):
         _mode.recording = _mode.before.pop()
 
 
-class no_grad(_Recording):
+class no_grad(_Recording):  # noqa: N801  a keyword rather than a class, as everywhere
     """Record nothing inside of this `with`, or inside of the function it decorates, in this thread.
 
     >>> import minigrad as mg
@@ -106,7 +111,7 @@ class no_grad(_Recording):
     value = False
 
 
-class enable_grad(_Recording):
+class enable_grad(_Recording):  # noqa: N801
     """Record inside of this `with` (or decorated function), even within `no_grad`."""
 
     value = True
@@ -135,7 +140,9 @@ class Rule:
         self.settings = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
         self.arity = len(self.inputs)
         if not self.inputs and not self.variadic:
-            raise TypeError(f"rule {self.name}: the inputs to differentiate stand before a '/': def {self.name}(x, /, ...)")
+            raise TypeError(
+                f"rule {self.name}: the inputs to differentiate stand before a '/': def {self.name}(x, /, ...)"
+            )
 
     def __repr__(self) -> str:
         return f"<rule {self.name}>"
@@ -143,8 +150,8 @@ class Rule:
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
         if settings or len(inputs) != self.arity:
             inputs, settings = self._bind(inputs, settings)
-        arrays = []
-        vertices = []
+        arrays: list[Any] = []
+        vertices: list[Any] = []
         wanted = tensors = False
         for x in inputs:
             if isinstance(x, Tensor):
@@ -157,9 +164,10 @@ class Rule:
             else:
                 arrays.append(x if type(x) in _PLAIN else _operand(x))
             vertices.append(arrays[-1])
+        if not tensors:  # then NumPy's scalars stay what they are
+            arrays = [x if isinstance(x, np.generic) else array for x, array in zip(inputs, arrays, strict=True)]
+            return self.function(*arrays, **settings)[0]
         value, pullbacks = self.function(*arrays, **settings)
-        if not tensors:
-            return value
         if type(value) is not np.ndarray:  # NumPy makes scalars of 0-d arrays
             value = np.asarray(value)
         result = Tensor.__new__(Tensor)
@@ -180,16 +188,22 @@ class Rule:
         if not self.variadic:
             given = dict(zip(self.settings, inputs[self.arity :], strict=False))
             if len(inputs) > self.arity + len(self.settings):
-                raise TypeError(f"{self.name} takes at most {self.arity + len(self.settings)} arguments, got {len(inputs)}")
+                raise TypeError(
+                    f"{self.name} takes at most {self.arity + len(self.settings)} arguments, got {len(inputs)}"
+                )
             if len(inputs) < self.arity:
                 raise TypeError(f"{self.name} needs {self.arity} inputs {self.inputs} by position, got {len(inputs)}")
             inputs, settings = inputs[: self.arity], {**given, **settings}
         for name, setting in settings.items():
             if name not in self.settings:
-                raise TypeError(f"{self.name} of Tensors takes no argument {name!r}, only {', '.join(self.settings) or 'inputs'}")
+                raise TypeError(
+                    f"{self.name} of Tensors takes no argument {name!r}, only {', '.join(self.settings) or 'inputs'}"
+                )
             if isinstance(setting, Tensor):
                 if setting.requires_grad:
-                    raise TypeError(f"{self.name}: no gradient flows through the setting {name!r}: pass {name}.detach()")
+                    raise TypeError(
+                        f"{self.name}: no gradient flows through the setting {name!r}: pass {name}.detach()"
+                    )
                 settings = {**settings, name: setting.data}
         return inputs, settings
 
@@ -265,6 +279,8 @@ class Definition(Generic[P, R]):
     Without a kernel, the lines themselves are run, and record the operations that they are made of. With one, they
     are what the kernel is held to by the tests, and what is run to differentiate a gradient.
     """
+
+    __name__: str
 
     def __init__(self, function: Callable[P, R]) -> None:
         functools.update_wrapper(self, function)
@@ -441,7 +457,7 @@ def call_hooks(at: Vertex, g: Any) -> Any:
         if found is not None:
             if not isinstance(found, Tensor) or found.shape != at.shape:
                 raise ValueError(f"a hook must return None or a Tensor of shape {at.shape}, not {found!r}")
-            g = np.astype(found, at.dtype) if isinstance(g, Tensor) else found.data.astype(at.dtype)
+            g = found.astype(at.dtype) if isinstance(g, Tensor) else found.data.astype(at.dtype)
     return g
 
 
@@ -450,7 +466,9 @@ def _seed(output: Tensor, gradient: ArrayLike | Tensor | None, create_graph: boo
     if not isinstance(output, Tensor):
         raise TypeError(f"only a Tensor has a gradient, not {type(output).__name__}")
     if not output.requires_grad:
-        raise ValueError("this tensor depends on nothing that requires a gradient: make its leaves with requires_grad=True")
+        raise ValueError(
+            "this tensor depends on nothing that requires a gradient: make its leaves with requires_grad=True"
+        )
     if gradient is None:
         if output.size != 1:
             raise ValueError(
@@ -462,7 +480,7 @@ def _seed(output: Tensor, gradient: ArrayLike | Tensor | None, create_graph: boo
     if gradient.shape != output.shape:
         raise ValueError(f"the gradient has shape {gradient.shape}, the tensor {output.shape}: they must be equal")
     needs_float("gradient", gradient.dtype)
-    return np.astype(gradient, output.dtype) if create_graph else gradient.data.astype(output.dtype)
+    return gradient.astype(output.dtype) if create_graph else gradient.data.astype(output.dtype)
 
 
 def _pull(

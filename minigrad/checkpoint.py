@@ -54,7 +54,9 @@ def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
         finally:
             generator.state = now
         if ends_again != ends or not np.array_equal(repeated.data, value.data, equal_nan=True):
-            raise RuntimeError("checkpoint: the function gave another result when it was called again for the backward pass")
+            raise RuntimeError(
+                "checkpoint: the function gave another result when it was called again for the backward pass"
+            )
         return repeated, nodes
 
     def recompute(*_: Any) -> tuple[Tensor, tuple[Pullback, ...]]:

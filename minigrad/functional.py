@@ -17,7 +17,7 @@ from minigrad.autograd import Definition
 from minigrad.creation import default_generator
 from minigrad.rules.elementwise import erf as erf
 from minigrad.rules.reductions import logsumexp as logsumexp
-from minigrad.tensor import Array, Tensor, as_array, detached
+from minigrad.tensor import Array, Tensor, detached
 
 X = Any  # a Tensor or an ndarray: what comes in decides what comes out
 
@@ -189,6 +189,8 @@ def standardise(x: X, axis: tuple[int, ...], eps: float) -> X:
 
     Computed in float64: beside a mean of 10⁶ the spread of float32 values drowns, and the square of 10²⁰ overflows.
     """
+    if not x.size:
+        return x
     wide = x.astype(np.float64)
     c = wide - np.mean(wide, axis=axis, keepdims=True)
     return (c / np.sqrt(np.mean(c * c, axis=axis, keepdims=True) + eps)).astype(x.dtype)
@@ -371,7 +373,9 @@ def _(x: X, weight: X, bias: X | None) -> None:
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"linear: expected bias of shape {weight.shape[:1]}, got {bias.shape}")
     if x.dtype != weight.dtype:
-        raise TypeError(f"linear: x is {x.dtype.name}, weight {weight.dtype.name}: use x.astype(np.{weight.dtype.name})")
+        raise TypeError(
+            f"linear: x is {x.dtype.name}, weight {weight.dtype.name}: use x.astype(np.{weight.dtype.name})"
+        )
 
 
 @Definition
@@ -437,7 +441,7 @@ def scaled_dot_product_attention(
     query: X,
     key: X,
     value: X,
-    attn_mask: Array | Tensor | None = None,
+    attn_mask: X | None = None,
     dropout_p: float = 0.0,
     is_causal: bool = False,
     scale: float | None = None,
@@ -453,7 +457,11 @@ def scaled_dot_product_attention(
     name = "scaled_dot_product_attention"
     _floats(name, query=query, key=key, value=value)
     _probability(name, dropout_p)
-    if min(query.ndim, key.ndim, value.ndim) < 2 or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+    if (
+        min(query.ndim, key.ndim, value.ndim) < 2
+        or query.shape[-1] != key.shape[-1]
+        or key.shape[-2] != value.shape[-2]
+    ):
         raise ValueError(
             f"{name}: query {query.shape}, key {key.shape} and value {value.shape} must be "
             "(..., Tq, E), (..., Tk, E) and (..., Tk, Ev)"
@@ -481,7 +489,11 @@ def _reduce(losses: X, reduction: str) -> X:
 
 @Definition
 def cross_entropy(
-    input: X, target: ArrayLike | Tensor, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+    input: X,
+    target: ArrayLike | Tensor,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
 ) -> X:
     """−ln softmax(input)[target]: of logits (..., V), the class axis last, and integer targets (...).
 
@@ -551,9 +563,9 @@ def l1_loss(input: X, target: X, reduction: str = "mean") -> X:
 
 @Definition
 def huber_loss(input: X, target: X, reduction: str = "mean", delta: float = 1.0) -> X:
-    """½ d² where |d| = |input − target| ≤ delta, delta (|d| − ½ delta) elsewhere. Huber (1964)."""
-    d = np.abs(input - target)
-    return _reduce(np.where(d <= delta, 0.5 * d * d, delta * (d - 0.5 * delta)), reduction)
+    """½ d² where |d| ≤ delta, delta (|d| − ½ delta) elsewhere, of d = input − target. Huber (1964)."""
+    d = input - target
+    return _reduce(np.where(np.abs(d) <= delta, 0.5 * d * d, delta * (np.abs(d) - 0.5 * delta)), reduction)
 
 
 @Definition

@@ -79,7 +79,13 @@ def _layer_norm(x, weight, bias, /, normalized_shape, eps):
     n = math.prod(F._tuple(normalized_shape))
     share = np.full(n, 1 / max(n, 1), _wide(x))
     return _normalise(
-        x, (x.size // max(n, 1), n), weight, bias, eps, lambda z: (z @ share)[:, None], lambda y, z: np.vecdot(y, z)[:, None] / max(n, 1)
+        x,
+        (x.size // max(n, 1), n),
+        weight,
+        bias,
+        eps,
+        lambda z: (z @ share)[:, None],
+        lambda y, z: np.vecdot(y, z)[:, None] / max(n, 1),
     )
 
 
@@ -232,7 +238,11 @@ def _cross_entropy(input, /, target, ignore_index, reduction, label_smoothing):
     counted = target != ignore_index
     rows, picked = np.arange(len(target)), np.where(counted, target, 0)
     losses = np.log(total)
-    losses -= z[rows, picked] if not label_smoothing else (1 - label_smoothing) * z[rows, picked] + label_smoothing * z.mean(-1)
+    losses -= (
+        z[rows, picked]
+        if not label_smoothing
+        else (1 - label_smoothing) * z[rows, picked] + label_smoothing * z.mean(-1)
+    )
     losses[~counted] = 0
     n = max(int(counted.sum()), 1) if reduction == "mean" else 1
     value = losses.reshape(input.shape[:-1]) if reduction == "none" else losses.sum(dtype=np.float64) / n

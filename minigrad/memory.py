@@ -30,7 +30,7 @@ def keep_memory(keep: bool = True) -> bool:
         return False
     values = (_KEPT, 1 << 26, _LARGEST) if keep else (1 << 17, 0, 1 << 17)
     names = (_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD)
-    return all([mallopt(name, value) == 1 for name, value in zip(names, values, strict=True)])
+    return bool(sum(mallopt(name, value) for name, value in zip(names, values, strict=True)) == len(names))
 
 
 if os.environ.get("MINIGRAD_KEEP_MEMORY", "1") != "0":

@@ -56,7 +56,10 @@ def load(path: str | Path) -> dict[str, Any]:
     """The nested dict that was saved; 0-d arrays as Python numbers and texts. ValueError for any other file."""
     state: dict[str, Any] = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise ValueError("it holds a single array")
+        with file:
             for name in file.files:
                 *parents, key = name.split("/")
                 inner = state

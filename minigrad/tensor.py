@@ -49,13 +49,18 @@ def detached(x: Any) -> Any:
     return x.data if isinstance(x, Tensor) else x
 
 
+_WRITES = "writes into an array, which a graph cannot follow: bind the result to a name instead"
+
+
 def needs_float(what: str, dtype: np.dtype[Any]) -> None:
     """Refuse a gradient for integers, booleans and complex numbers."""
     if dtype.kind != "f":
-        raise TypeError(f"{what}: only floating-point tensors have gradients, not {dtype.name}; use .astype(np.float32)")
+        raise TypeError(
+            f"{what}: only floating-point tensors have gradients, not {dtype.name}; use .astype(np.float32)"
+        )
 
 
-def _method(function: Callable[..., Any]) -> Callable[..., Any]:
+def _method(function: Any) -> Callable[..., Any]:
     """The method that hands its tensor on to the NumPy function of the same name."""
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -149,7 +154,9 @@ class Tensor(NDArrayOperatorsMixin):
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
         if self.node is not None:
-            raise ValueError("requires_grad can be set on leaves only: use x.detach() for a tensor outside of the graph")
+            raise ValueError(
+                "requires_grad can be set on leaves only: use x.detach() for a tensor outside of the graph"
+            )
         if value:
             needs_float("requires_grad=True", self.data.dtype)
         self._requires_grad = bool(value)
@@ -237,7 +244,7 @@ class Tensor(NDArrayOperatorsMixin):
         if method != "__call__":
             raise TypeError(f"{name}.{method} is not defined on Tensors: use np.sum, np.prod, np.cumsum, ... instead")
         if "out" in kwargs:
-            raise TypeError(f"{name}: out= (and x += y) writes into an array, which a graph cannot follow: bind the result to a name")
+            raise TypeError(f"{name}: out= {_WRITES}")
         if ufunc not in HANDLERS:
             raise TypeError(_no_rule(ufunc))
         return HANDLERS[ufunc](*inputs, **kwargs)
@@ -246,7 +253,7 @@ class Tensor(NDArrayOperatorsMixin):
         if function not in HANDLERS:
             raise TypeError(_no_rule(function))
         if kwargs.get("out") is not None:
-            raise TypeError(f"np.{function.__name__}: out= writes into an array, which a graph cannot follow: bind the result to a name")
+            raise TypeError(f"np.{function.__name__}: out= {_WRITES}")
         return HANDLERS[function](*args, **kwargs)
 
     # ---- sequence ----
@@ -254,7 +261,7 @@ class Tensor(NDArrayOperatorsMixin):
     def __len__(self) -> int:
         if self.data.ndim == 0:
             raise TypeError("a tensor of shape () has no length")
-        return self.data.shape[0]
+        return int(self.data.shape[0])
 
     def __iter__(self) -> Iterator[Tensor]:
         if self.data.ndim == 0:

@@ -72,7 +72,9 @@ def _check(
     rng: np.random.Generator,
     what: str,
 ) -> None:
-    weights = [rng.uniform(0.5, 1.5, np.shape(y)) * rng.choice([-1.0, 1.0], np.shape(y)) for y in f(*map(_leaf, points))]
+    weights = [
+        rng.uniform(0.5, 1.5, np.shape(y)) * rng.choice([-1.0, 1.0], np.shape(y)) for y in f(*map(_leaf, points))
+    ]
 
     def weighted(ys: list[Any]) -> Any:
         return sum(np.sum(y * w) for y, w in zip(ys, weights, strict=True))
@@ -82,7 +84,7 @@ def _check(
             y = weighted(f(*xs))
         found: Any = [None] * len(xs)
         if isinstance(y, Tensor) and y.requires_grad:
-            found = _grad(y, [x for x in xs], create_graph=create_graph, allow_unused=True)
+            found = _grad(y, list(xs), create_graph=create_graph, allow_unused=True)
         return [np.zeros(x.shape) if g is None else g for x, g in zip(xs, found, strict=True)]
 
     leaves = [Tensor(x.copy(), requires_grad=True) for x in points]
@@ -96,7 +98,9 @@ def _check(
 
     if not np.array_equal(value(points), value(points), equal_nan=True):
         raise ValueError("check_gradients: the function gives another result when it is called again")
-    _compare(value, points, analytic, "complex" if method == "complex" and what == "gradient" else "central", rtol, rng, what)
+    _compare(
+        value, points, analytic, "complex" if method == "complex" and what == "gradient" else "central", rtol, rng, what
+    )
     if order > 1:
         _check(gradient, points, order - 1, method, rtol, True, rng, f"gradient of the {what}")
 
@@ -130,7 +134,7 @@ def _compare(
             entries = [entries[k] for k in rng.choice(len(entries), ENTRIES, replace=False)]
         for at in entries:
             numeric, kinked = _difference(value, points, i, at, method)
-            error = abs(g[at] - numeric)
+            error = float(abs(g[at] - numeric))
             bound = rtol * max(abs(numeric), 1e-2 * scale, 1e-2)
             total += 1
             if not error <= bound:
@@ -146,7 +150,9 @@ def _compare(
         raise AssertionError(f"{wrong} of {total} entries are wrong, the worst: {worst[1]}")
 
 
-def _difference(value: Callable[[list[Array]], Any], points: list[Array], i: int, at: Any, method: str) -> tuple[float, bool]:
+def _difference(
+    value: Callable[[list[Array]], Any], points: list[Array], i: int, at: Any, method: str
+) -> tuple[float, bool]:
     """The derivative by this entry from values of the function, and whether two step lengths disagree about it."""
 
     def moved(step: Any) -> Any:
@@ -171,7 +177,9 @@ def check_layer(layer: Module, *inputs: Any, order: int = 1) -> None:
     >>> mg.testing.check_layer(mg.nn.Linear(3, 2), np.ones((4, 3)))
     """
     if not isinstance(layer, Module):
-        raise TypeError(f"check_layer checks a Module, not {type(layer).__name__}: for functions there is check_gradients")
+        raise TypeError(
+            f"check_layer checks a Module, not {type(layer).__name__}: for functions there is check_gradients"
+        )
     named = [(name, p) for name, p in layer.named_parameters() if p.requires_grad]
     parameters = [p for _, p in named]
     arrays = [_values(x) for x in inputs]
@@ -195,7 +203,9 @@ def check_layer(layer: Module, *inputs: Any, order: int = 1) -> None:
             strided = [np.repeat(x, 2, -1)[..., ::2] if isinstance(x, np.ndarray) and x.ndim else x for x in arrays]
             y, again = _leaves(run(*tensors, *arrays)), _leaves(run(*tensors, *strided))
             for a, b in zip(y, again, strict=True):
-                np.testing.assert_allclose(b.data, a.data, rtol=1e-9, atol=1e-12, err_msg="of inputs in another memory layout")
+                np.testing.assert_allclose(
+                    b.data, a.data, rtol=1e-9, atol=1e-12, err_msg="of inputs in another memory layout"
+                )
             if tensors:
                 total = sum((np.sum(np.sin(leaf)) for leaf in y), start=Tensor(0.0))
                 found = _grad(total, tensors, allow_unused=True)
@@ -207,7 +217,7 @@ def check_layer(layer: Module, *inputs: Any, order: int = 1) -> None:
 
 @contextmanager
 def _replaying(layer: Module) -> Iterator[Callable[[], None]]:
-    """Gives a function that puts buffers and random generators back to where they were; at the end, all of the layer."""
+    """Gives a function that puts buffers and random generators back; at the end, all of the layer is put back."""
     modes = [(module, module.training) for module in layer.modules()]
     data = [(p, p.data) for p in layer.parameters()]
     buffers = [(_values(b), _values(b).copy()) for _, b in layer.named_buffers()]
@@ -233,7 +243,9 @@ def _replaying(layer: Module) -> Iterator[Callable[[], None]]:
 # ---- Hypothesis strategies -------------------------------------------------------------------------------------------
 
 
-def shapes(min_dims: int = 0, max_dims: int = 3, min_side: int = 0, max_side: int = 4) -> SearchStrategy[tuple[int, ...]]:
+def shapes(
+    min_dims: int = 0, max_dims: int = 3, min_side: int = 0, max_side: int = 4
+) -> SearchStrategy[tuple[int, ...]]:
     """Shapes, also () and those with a side of 0."""
     from hypothesis.extra import numpy as hnp
 
@@ -243,7 +255,7 @@ def shapes(min_dims: int = 0, max_dims: int = 3, min_side: int = 0, max_side: in
 def arrays(
     shape: Any, low: float = -3.0, high: float = 3.0, gap: float = 0.0, dtype: Any = np.float64
 ) -> SearchStrategy[Array]:
-    """Arrays of distinct values from low to high, in any memory layout: negative and zero strides, Fortran order.
+    """Arrays of distinct values from low to high, in any memory layout: negative strides, gaps, Fortran order.
 
     shape: a shape or a strategy for shapes. gap: how far values keep away from 0, and from each other; for functions
     with a kink. Values are evenly spread and shuffled, so that no tie and no cancellation is left to chance.
@@ -251,7 +263,7 @@ def arrays(
     from hypothesis import strategies as st
 
     @st.composite
-    def build(draw: Any) -> Array:
+    def build(draw: Any) -> Any:
         size = draw(shape) if not isinstance(shape, tuple) else shape
         rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
         n = int(np.prod(size))
@@ -269,7 +281,12 @@ def layouts(x: Array) -> SearchStrategy[Array]:
 
     made = [x]
     if x.ndim:
-        made += [np.asfortranarray(x), np.flip(np.flip(x).copy()), np.repeat(x, 2, -1)[..., ::2], np.repeat(x, 2, 0)[1::2]]
+        made += [
+            np.asfortranarray(x),
+            np.flip(np.flip(x).copy()),
+            np.repeat(x, 2, -1)[..., ::2],
+            np.repeat(x, 2, 0)[1::2],
+        ]
     return st.sampled_from(made)
 
 

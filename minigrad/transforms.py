@@ -62,10 +62,12 @@ def _outputs(name: str, y: Tree) -> list[Tensor]:
 
 
 def _scalar(y: Any) -> Tensor:
-    (y,) = _outputs("grad", [y])
-    if y.size != 1:
-        raise ValueError(f"grad is of functions that give a scalar, this one gave shape {y.shape}: see jacobian and vjp")
-    return y
+    (scalar,) = _outputs("grad", [y])
+    if scalar.size != 1:
+        raise ValueError(
+            f"grad is of functions that give a scalar, this one gave shape {scalar.shape}: see jacobian and vjp"
+        )
+    return scalar
 
 
 def _is_part_of_more(ys: list[Tensor], inputs: list[Tensor]) -> bool:
@@ -92,7 +94,9 @@ def _pull(
     found: Sequence[Any] = [None] * len(inputs)
     if pairs:
         ys, cotangents = [y for y, _ in pairs], [g for _, g in pairs]
-        in_graph = _is_part_of_more(ys, [*inputs, *own]) or any(isinstance(g, Tensor) and g.requires_grad for g in cotangents)
+        in_graph = _is_part_of_more(ys, [*inputs, *own]) or any(
+            isinstance(g, Tensor) and g.requires_grad for g in cotangents
+        )
         found = _grad(ys, inputs, cotangents, retain_graph, recording and in_graph, allow_unused=True)
     return [Tensor(np.zeros(x.shape, x.dtype)) if g is None else g for x, g in zip(inputs, found, strict=True)]
 
@@ -166,7 +170,9 @@ def vjp(f: Callable[..., Tree], *primals: Tree) -> tuple[Tree, Callable[[Tree], 
     ys = _outputs("vjp", y)
 
     def pull(cotangent: Tree) -> tuple[Tree, ...]:
-        return tuple(_fill(primals, _pull(ys, inputs, _matching("cotangents", cotangent, ys), recording, retain_graph=True)))
+        return tuple(
+            _fill(primals, _pull(ys, inputs, _matching("cotangents", cotangent, ys), recording, retain_graph=True))
+        )
 
     return _settled(y, inputs, recording), pull
 
@@ -241,7 +247,9 @@ def jacobian(f: Callable[..., Tree], argnums: int | tuple[int, ...] = 0) -> Call
                 pulled.append(_leaves(pull(_fill(y, cotangents))))
             shapes = [ys[i].shape + np.shape(x) for x in xs]
             blocks = [
-                np.reshape(np.stack([row[k] for row in pulled]), shape) if pulled else Tensor(np.zeros(shape, ys[i].dtype))
+                np.reshape(np.stack([row[k] for row in pulled]), shape)
+                if pulled
+                else Tensor(np.zeros(shape, ys[i].dtype))
                 for k, shape in enumerate(shapes)
             ]
             filled = _fill(wanted, blocks)

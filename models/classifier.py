@@ -42,9 +42,11 @@ class SequenceClassifier(nn.Module):
     def embed(self, x: Any) -> Any:
         """Each token's content and place; (B, T, in_features) gives (B, T, d_model)."""
         if x.ndim != 3 or x.shape[1] > self.max_tokens:
-            raise ValueError(f"SequenceClassifier: expected (batch, at most {self.max_tokens} tokens, features), got {x.shape}")
+            raise ValueError(
+                f"SequenceClassifier: expected (batch, at most {self.max_tokens} tokens, features), got {x.shape}"
+            )
         return self.embedding(x) + self.positions(np.arange(x.shape[1]))
 
     def forward(self, x: Any, attn_mask: Any = None) -> Any:
-        x = self.encoder(self.embed(x), attn_mask)          # (B, T, D)
+        x = self.encoder(self.embed(x), attn_mask)  # (B, T, D)
         return self.head(np.mean(x, axis=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from minigrad import nn
 
 
 class MLP(nn.Module):
-    """Linear layers of these sizes with ReLU between them; x: (B, ...), flattened to (B, sizes[0]); gives (B, sizes[-1]).
+    """Linear layers of these sizes with ReLU between; x: (B, ...), flattened to (B, sizes[0]), gives (B, sizes[-1]).
 
     >>> import minigrad as mg
     >>> MLP(64, 128, 10)(mg.zeros(5, 8, 8)).shape
@@ -21,7 +22,7 @@ class MLP(nn.Module):
     def __init__(self, *sizes: int, rng: np.random.Generator | None = None) -> None:
         if len(sizes) < 2:
             raise ValueError(f"MLP needs at least the sizes of its input and its output, got {sizes}")
-        self.layers = [nn.Linear(n, m, rng=rng) for n, m in zip(sizes, sizes[1:], strict=False)]
+        self.layers = [nn.Linear(n, m, rng=rng) for n, m in pairwise(sizes)]
         self.activation = nn.ReLU()
 
     def forward(self, x: Any) -> Any:

@@ -35,7 +35,9 @@ class MultiHeadAttention(Module):
     ) -> None:
         positive("MultiHeadAttention", embed_dim=embed_dim, num_heads=num_heads)
         if embed_dim % num_heads:
-            raise ValueError(f"MultiHeadAttention: embed_dim={embed_dim} cannot be cut into num_heads={num_heads} equal parts")
+            raise ValueError(
+                f"MultiHeadAttention: embed_dim={embed_dim} cannot be cut into num_heads={num_heads} equal parts"
+            )
         F._probability("MultiHeadAttention: dropout", dropout)
         self.embed_dim = embed_dim
         self.num_heads = num_heads
@@ -48,10 +50,10 @@ class MultiHeadAttention(Module):
     def forward(
         self, query: Any, key: Any = None, value: Any = None, attn_mask: Any = None, is_causal: bool = False
     ) -> Any:
-        q, k, v = self._heads(query, key, value)                              # each (B, H, T, E)
+        q, k, v = self._heads(query, key, value)  # each (B, H, T, E)
         dropout = self.dropout if self.training else 0.0
         x = F.scaled_dot_product_attention(q, k, v, attn_mask, dropout, is_causal, rng=self._rng)
-        x = np.reshape(np.swapaxes(x, 1, 2), query.shape)                     # (B, Tq, D)
+        x = np.reshape(np.swapaxes(x, 1, 2), query.shape)  # (B, Tq, D)
         return self.out_proj(x)
 
     def attention_weights(self, query: Any, key: Any = None, attn_mask: Any = None) -> Any:
@@ -67,7 +69,7 @@ class MultiHeadAttention(Module):
                 raise ValueError(f"MultiHeadAttention: {name} must be (batch, tokens, {self.embed_dim}), got {x.shape}")
         d = self.embed_dim
         if key is None and value is None:
-            qkv = F.linear(query, self.in_proj_weight, self.in_proj_bias)     # (B, T, 3 D)
+            qkv = F.linear(query, self.in_proj_weight, self.in_proj_bias)  # (B, T, 3 D)
             parts = [qkv[..., i * d : (i + 1) * d] for i in range(3)]
         else:
             key = query if key is None else key
@@ -77,6 +79,8 @@ class MultiHeadAttention(Module):
                     f"MultiHeadAttention: query {query.shape}, key {key.shape} and value {inputs[2].shape} must agree "
                     "in the batch, key and value also in the tokens"
                 )
-            biases = [None] * 3 if self.in_proj_bias is None else [self.in_proj_bias[i * d : (i + 1) * d] for i in range(3)]
+            biases = (
+                [None] * 3 if self.in_proj_bias is None else [self.in_proj_bias[i * d : (i + 1) * d] for i in range(3)]
+            )
             parts = [F.linear(x, self.in_proj_weight[i * d : (i + 1) * d], biases[i]) for i, x in enumerate(inputs)]
         return [np.swapaxes(np.reshape(x, (*x.shape[:2], self.num_heads, d // self.num_heads)), 1, 2) for x in parts]

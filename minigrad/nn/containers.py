@@ -50,7 +50,7 @@ class ResidualAdd(Module):
         y = self.sublayer(x, *args, **kwargs)
         if np.shape(y) != np.shape(x):
             raise ValueError(
-                f"ResidualAdd: the sublayer made {np.shape(y)} of {np.shape(x)}, and shapes that are added must be equal: "
+                f"ResidualAdd: the sublayer made {np.shape(y)} of {np.shape(x)}, and added shapes must be equal: "
                 f"a last projection to {np.shape(x)[-1:]} features (in attention W^O) makes them so"
             )
         return x + y

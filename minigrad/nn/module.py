@@ -61,13 +61,13 @@ class Module:
 
     def _items(self) -> Iterator[tuple[str, Any]]:
         """The modules and arrays in this module's own attributes, with their names."""
-        stack = [(name, value) for name, value in reversed(vars(self).items()) if not name.startswith("_")]
+        stack = [(name, value) for name, value in reversed(list(vars(self).items())) if not name.startswith("_")]
         while stack:
             name, value = stack.pop()
             if isinstance(value, Module | Tensor | np.ndarray):
                 yield name, value
             elif isinstance(value, Mapping):
-                stack += [(f"{name}.{key}", v) for key, v in reversed(value.items())]
+                stack += [(f"{name}.{key}", v) for key, v in reversed(list(value.items()))]
             elif isinstance(value, list | tuple):
                 stack += [(f"{name}.{i}", v) for i, v in reversed(list(enumerate(value)))]
 
@@ -160,23 +160,27 @@ class Module:
         return IncompatibleKeys(missing, unexpected)
 
     def __repr__(self) -> str:
-        shown = [f"{k}={v}" for k, v in vars(self).items() if type(v) in (int, float, bool, str, tuple) and k[0] != "_" and k != "training"]
-        children = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self._items() if isinstance(child, Module)]
+        shown = [
+            f"{k}={v}"
+            for k, v in vars(self).items()
+            if type(v) in (int, float, bool, str, tuple) and k[0] != "_" and k != "training"
+        ]
+        children = [
+            f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self._items() if isinstance(child, Module)
+        ]
         body = ", ".join(shown) if not children else "\n  " + "\n  ".join([*shown, *children]) + "\n"
         return f"{type(self).__name__}({body})"
 
 
-def _name_module(error: Exception, module: Module) -> None:
-    """Put the path of the module that failed before the message, a part at each level that the error passes."""
-    failed = getattr(error, "module", None)
-    if failed is None:
-        error.text, error.path = str(error), []  # type: ignore[attr-defined]
-        error.innermost = module  # type: ignore[attr-defined]
-    else:
-        name = next((name for name, child in module._items() if child is failed), None)
-        if name is None:
-            return
-        error.path.insert(0, name)  # type: ignore[attr-defined]
-        inner = repr(error.innermost) if not list(error.innermost._items()) else type(error.innermost).__name__  # type: ignore
-        error.args = (f"{'.'.join(error.path)} ({inner}): {error.text}",)  # type: ignore[attr-defined]
-    error.module = module  # type: ignore[attr-defined]
+def _name_module(error: Any, module: Module) -> None:
+    """Put the path of the layer that failed before the message, a part at each level that the error passes."""
+    if not hasattr(error, "passed"):
+        error.passed, error.layer, error.text, error.path = module, module, str(error), []
+        return
+    name = next((name for name, child in module._items() if child is error.passed), None)
+    if name is not None:
+        inside = any(isinstance(child, Module) for _, child in error.layer._items())
+        error.path.insert(0, name)
+        error.passed = module
+        layer = type(error.layer).__name__ if inside else repr(error.layer)
+        error.args = (f"{'.'.join(error.path)} ({layer}): {error.text}",)

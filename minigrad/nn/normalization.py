@@ -30,7 +30,11 @@ class LayerNorm(Module):
     """
 
     def __init__(
-        self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True
+        self,
+        normalized_shape: int | tuple[int, ...],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
     ) -> None:
         self.normalized_shape = F._tuple(normalized_shape)
         positive("LayerNorm", **{f"normalized_shape[{i}]": n for i, n in enumerate(self.normalized_shape)})
@@ -50,7 +54,9 @@ class RMSNorm(Module):
     Zhang, Sennrich: Root Mean Square Layer Normalization (2019).
     """
 
-    def __init__(self, normalized_shape: int | tuple[int, ...], eps: float = 1e-6, elementwise_affine: bool = True) -> None:
+    def __init__(
+        self, normalized_shape: int | tuple[int, ...], eps: float = 1e-6, elementwise_affine: bool = True
+    ) -> None:
         self.normalized_shape = F._tuple(normalized_shape)
         positive("RMSNorm", **{f"normalized_shape[{i}]": n for i, n in enumerate(self.normalized_shape)})
         F._positive("RMSNorm", eps=eps)
@@ -98,10 +104,12 @@ class BatchNorm1d(Module):
 
     def forward(self, x: Any) -> Any:
         if x.ndim not in (2, 3) or x.shape[1] != self.num_features:
-            raise ValueError(f"BatchNorm1d: expected C={self.num_features} at axis 1 of (N, C) or (N, C, L), got {x.shape}")
+            raise ValueError(
+                f"BatchNorm1d: expected C={self.num_features} at axis 1 of (N, C) or (N, C, L), got {x.shape}"
+            )
         momentum = self.momentum
         if self.num_batches_tracked is not None and self.training:
-            batches = self.num_batches_tracked + bool(x.size)
+            batches = int(self.num_batches_tracked) + bool(x.size)
             momentum = 1 / max(batches, 1) if momentum is None else momentum
         y = F.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, self.training, momentum or 0.0, self.eps
@@ -121,7 +129,9 @@ class GroupNorm(Module):
         positive("GroupNorm", num_groups=num_groups, num_channels=num_channels)
         F._positive("GroupNorm", eps=eps)
         if num_channels % num_groups:
-            raise ValueError(f"GroupNorm: num_channels={num_channels} cannot be cut into num_groups={num_groups} equal groups")
+            raise ValueError(
+                f"GroupNorm: num_channels={num_channels} cannot be cut into num_groups={num_groups} equal groups"
+            )
         self.num_groups = num_groups
         self.num_channels = num_channels
         self.eps = eps

@@ -30,7 +30,7 @@ class Group:
         self.steps = np.zeros(len(parameters), np.int64)
 
     def runs(self) -> list[tuple[slice, int]]:
-        """Gather the gradients; the longest stretches of the buffer with gradients and one count of steps, counted on."""
+        """Gather the gradients; gives the longest stretches of the buffer that have them, and their count of steps."""
         runs: list[tuple[slice, int]] = []
         for i, (p, part) in enumerate(zip(self.parameters, self.slices, strict=True)):
             if p.grad is None:
@@ -62,7 +62,9 @@ class Optimizer:
             raise ValueError(f"{name} got no parameters: model.parameters() is empty, or was used up before")
         for p in parameters:
             if not isinstance(p, Tensor) or p.node is not None or p.dtype.kind != "f":
-                raise TypeError(f"{name} needs floating-point leaf tensors, not {type(p).__name__}: pass model.parameters()")
+                raise TypeError(
+                    f"{name} needs floating-point leaf tensors, not {type(p).__name__}: pass model.parameters()"
+                )
         if not lr >= 0 or not weight_decay >= 0:
             raise ValueError(f"{name}: lr and weight_decay must not be negative, got {lr} and {weight_decay}")
         self.lr = lr
@@ -85,7 +87,10 @@ class Optimizer:
         for group in self.groups:
             for part, step in group.runs():
                 self._update(
-                    group.values[part], group.gradients[part], step, *(group.memory[name][part] for name in self.memories)
+                    group.values[part],
+                    group.gradients[part],
+                    step,
+                    *(group.memory[name][part] for name in self.memories),
                 )
 
     def _update(self, p: Array, g: Array, step: int, *memories: Array) -> None:
@@ -101,9 +106,15 @@ class Optimizer:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of the same optimiser on the same parameters; ValueError if it does not fit."""
-        own = {f"{i}.{n}": a for i, group in enumerate(self.groups) for n, a in {**group.memory, "steps": group.steps}.items()}
+        own = {
+            f"{i}.{n}": a
+            for i, group in enumerate(self.groups)
+            for n, a in {**group.memory, "steps": group.steps}.items()
+        }
         if state.keys() != own.keys() | {"lr"} or any(np.shape(state[n]) != a.shape for n, a in own.items()):
-            raise ValueError(f"this state does not fit {type(self).__name__}: it is of another optimiser or other parameters")
+            raise ValueError(
+                f"this state does not fit {type(self).__name__}: it is of another optimiser or other parameters"
+            )
         self.lr = float(state["lr"])
         for name, array in own.items():
             array[...] = state[name]

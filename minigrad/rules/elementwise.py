@@ -270,7 +270,7 @@ def hypot(x, y, /):
     return r, (lambda g: scaled(g) * x, lambda g: scaled(g) * y)
 
 
-# ---- the error function: not in NumPy, so it sends Tensors back to its rule by itself ---------------------------------
+# ---- the error function: not in NumPy, so it sends Tensors back to its rule by itself --------------------------------
 
 
 @rule()
@@ -280,7 +280,7 @@ def erf(x, /):
     return y, (lambda g: g * (2 / math.sqrt(math.pi)) * np.exp(-x * x),)
 
 
-def _erf(x: Array) -> Array:
+def _erf(x: Array) -> Any:
     """Rational approximations in three ranges, to 1e-16. Cody: Rational Chebyshev approximation for erf (1969)."""
     a = np.minimum(np.abs(x.astype(np.float64)), 30.0)  # beyond 6 it is 1 to the last bit
     b = np.maximum(a, 4.0)
@@ -397,17 +397,17 @@ def astype(x, /, dtype):
 
 
 @implements(np.astype)
-def _astype(x: Tensor, dtype: Any, copy: bool = True) -> Tensor:
+def _astype(x: Any, dtype: Any, copy: bool = True) -> Any:
     dtype = np.dtype(dtype)
     if x.requires_grad:
         needs_float(f"astype({dtype.name}) of a tensor that requires a gradient", dtype)
-    return x if x.dtype == dtype and not copy else astype(x, dtype=dtype)  # type: ignore[no-any-return]
+    return x if x.dtype == dtype and not copy else astype(x, dtype=dtype)
 
 
 # ---- steps: constant between jumps, so the gradient is 0 -------------------------------------------------------------
 
 
-def _step(function: np.ufunc) -> None:
+def _step(function: Any) -> None:
     def step(x, /):
         return function(x), (lambda g: np.zeros(g.shape, g.dtype),)
 
@@ -446,5 +446,5 @@ def _constant(function: Any) -> None:
     implements(function)(constant)
 
 
-for _function in CONSTANTS:
-    _constant(_function)
+for _constant_function in CONSTANTS:
+    _constant(_constant_function)

@@ -32,8 +32,8 @@ def put(x, /, index, shape):
 
 
 @implements(Tensor.__getitem__)
-def _getitem(x: Tensor, index: Any) -> Tensor:
-    return getitem(x, index=_plain(index))  # type: ignore[no-any-return]
+def _getitem(x: Any, index: Any) -> Any:
+    return getitem(x, index=_plain(index))
 
 
 def _plain(index: Any) -> Any:
@@ -46,54 +46,58 @@ def _plain(index: Any) -> Any:
 def _is_basic(index: Any) -> bool:
     """Whether an index picks no element twice, and a view will do: numbers, slices, None and an ellipsis."""
     parts = index if isinstance(index, tuple) else (index,)
-    return all(p is None or p is ... or isinstance(p, slice | int | np.integer) and not isinstance(p, bool) for p in parts)
+    return all(
+        p is None or p is ... or (isinstance(p, slice | int | np.integer) and not isinstance(p, bool)) for p in parts
+    )
 
 
 @implements(np.take)
-def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
+def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     """The slices at these indices along an axis (None: of the flattened array)."""
     if axis is None:
-        x, axis = np.ravel(x), 0  # type: ignore[assignment]
+        x, axis = np.ravel(x), 0
     indices = indices if isinstance(indices, int | np.ndarray | Tensor) else np.asarray(indices)
     return x[(slice(None),) * normalize_axis_index(axis, x.ndim) + (indices,)]
 
 
 @implements(np.take_along_axis)
-def take_along_axis(x: Tensor, indices: Any, axis: int | None = -1) -> Tensor:
+def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
     """For each position, the element at this index along an axis."""
     indices = as_array(indices)
     if axis is None:
-        return np.ravel(x)[indices]  # type: ignore[return-value]
+        return np.ravel(x)[indices]
     if indices.ndim != x.ndim:
-        raise ValueError(f"take_along_axis: indices of shape {indices.shape} and x of shape {x.shape} need the same number of axes")
+        raise ValueError(
+            f"take_along_axis: indices of shape {indices.shape} and x of shape {x.shape} need the same number of axes"
+        )
     index: list[Any] = list(np.ogrid[tuple(slice(n) for n in x.shape)])
     index[axis] = indices
     return x[tuple(index)]
 
 
 @implements(np.diagonal)
-def diagonal(x: Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """The elements on a diagonal of two axes, as a new last axis."""
-    x = np.moveaxis(x, (axis1, axis2), (-2, -1))  # type: ignore[assignment]
-    rows, columns = np.nonzero(np.eye(*x.shape[-2:], offset, dtype=bool))
+    x = np.moveaxis(x, (axis1, axis2), (-2, -1))
+    rows, columns = np.nonzero(np.eye(x.shape[-2], x.shape[-1], offset, dtype=bool))
     return x[..., rows, columns]
 
 
 @implements(np.diag)
-def diag(x: Tensor, k: int = 0) -> Tensor:
+def diag(x: Any, k: int = 0) -> Any:
     """The k-th diagonal of a matrix, or the matrix with this diagonal."""
     if x.ndim == 2:
         return diagonal(x, k)
     if x.ndim != 1:
         raise ValueError(f"diag takes one axis or two, x has shape {x.shape}")
     n = x.shape[0] + abs(k)
-    return put(x, index=np.nonzero(np.eye(n, k=k, dtype=bool)), shape=(n, n))  # type: ignore[no-any-return]
+    return put(x, index=np.nonzero(np.eye(n, k=k, dtype=bool)), shape=(n, n))
 
 
 @implements(np.trace)
-def trace(x: Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """The sum of a diagonal."""
-    return np.sum(diagonal(x, offset, axis1, axis2), axis=-1)  # type: ignore[no-any-return]
+    return np.sum(diagonal(x, offset, axis1, axis2), axis=-1)
 
 
 # ---- writing: a new array each time ----------------------------------------------------------------------------------

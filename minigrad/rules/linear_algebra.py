@@ -43,7 +43,8 @@ def matmul(x, y, /):
 @rule(np.vecdot)
 def vecdot(x, y, /, axis=-1):
     """Σ x y along an axis"""
-    return np.vecdot(x, y, axis=axis), (
+    product: Any = np.vecdot  # whose stub does not know axis
+    return product(x, y, axis=axis), (
         lambda g: np.expand_dims(g, axis) * y,
         lambda g: np.expand_dims(g, axis) * x,
     )
@@ -117,7 +118,11 @@ def multi_dot(arrays: Any) -> Any:
     arrays = [x if isinstance(x, Tensor) else as_array(x) for x in arrays]
     if len(arrays) < 2:
         raise ValueError(f"multi_dot needs at least two arrays, got {len(arrays)}")
-    sizes = [1 if arrays[0].ndim == 1 else arrays[0].shape[0], *(x.shape[0] for x in arrays[1:]), arrays[-1].shape[-1] if arrays[-1].ndim > 1 else 1]
+    sizes = [
+        1 if arrays[0].ndim == 1 else arrays[0].shape[0],
+        *(x.shape[0] for x in arrays[1:]),
+        arrays[-1].shape[-1] if arrays[-1].ndim > 1 else 1,
+    ]
 
     @functools.cache
     def plan(i: int, j: int) -> tuple[int, int]:
@@ -249,7 +254,10 @@ def _cofactors(x):
     """(−1)ⁱ⁺ʲ times the determinant of x without row i and column j."""
     n = x.shape[-1]
     others = [[k for k in range(n) if k != i] for i in range(n)]
-    minors = [[np.linalg.det(x[..., rows, :][..., columns]) * (-1.0) ** (i + j) for j, columns in enumerate(others)] for i, rows in enumerate(others)]
+    minors = [
+        [np.linalg.det(x[..., rows, :][..., columns]) * (-1.0) ** (i + j) for j, columns in enumerate(others)]
+        for i, rows in enumerate(others)
+    ]
     return np.stack([np.stack(row, axis=-1) for row in minors], axis=-2)
 
 
@@ -260,7 +268,7 @@ def logabsdet(x, /):
 
 
 @implements(np.linalg.slogdet)
-def slogdet(x: Tensor) -> Any:
+def slogdet(x: Any) -> Any:
     """The sign of the determinant, a constant, and the logarithm of its absolute value."""
     return np.linalg.slogdet(x.data)._replace(logabsdet=logabsdet(x))
 
@@ -281,10 +289,10 @@ def cholesky(x, /):
 
 
 @implements(np.linalg.matrix_power)
-def matrix_power(x: Tensor, n: int) -> Any:
+def matrix_power(x: Any, n: int) -> Any:
     """x multiplied with itself n times; of its inverse for a negative n."""
     if n < 0:
-        x, n = np.linalg.inv(x), -n  # type: ignore[assignment]
+        x, n = np.linalg.inv(x), -n
     if n == 0:
         return x * 0.0 + np.eye(x.shape[-1], dtype=x.dtype)
     half: Any = matrix_power(x, n // 2) if n > 1 else None

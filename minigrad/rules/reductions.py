@@ -65,7 +65,8 @@ def average(x: Any, axis: Any = None, weights: Any = None, *, keepdims: bool = F
     if np.shape(weights) != np.shape(x):
         if not isinstance(axis, int) or np.shape(weights) != (np.shape(x)[axis],):
             raise ValueError(
-                f"average: weights of shape {np.shape(weights)} need the shape of x {np.shape(x)}, or its length along one axis"
+                f"average: weights of shape {np.shape(weights)} must have the shape of x {np.shape(x)}, "
+                "or its length along one axis"
             )
         weights = np.reshape(weights, tuple(-1 if i == axis % np.ndim(x) else 1 for i in range(np.ndim(x))))
         weights = np.broadcast_to(weights, np.shape(x))
@@ -80,8 +81,9 @@ def prod(x, /, axis=None, keepdims=False):
         axes = axes_of(x.shape, axis)
         rest = tuple(i for i in range(x.ndim) if i not in axes)
         order = rest + axes
-        flat = np.reshape(np.transpose(x, order), tuple(x.shape[i] for i in rest) + (count(x.shape, axis),))
-        ones = np.ones(flat.shape[:-1] + (1,), flat.dtype)
+        shape = (*(x.shape[i] for i in rest), count(x.shape, axis))
+        flat = np.reshape(np.transpose(x, order), shape)
+        ones = np.ones((*flat.shape[:-1], 1), flat.dtype)
         before = np.cumprod(np.concatenate((ones, flat[..., :-1]), axis=-1), axis=-1)
         after = np.flip(np.cumprod(np.concatenate((ones, np.flip(flat[..., 1:], -1)), axis=-1), axis=-1), -1)
         others = np.reshape(before * after, tuple(x.shape[i] for i in order))
@@ -150,7 +152,9 @@ def std(x, /, axis=None, ddof=0, keepdims=False):
 def _freedom(x: Any, axis: Any, ddof: float, name: str) -> float:
     n = count(x.shape, axis) - ddof
     if n <= 0 and x.size:
-        raise ValueError(f"{name} with ddof={ddof} needs more than {ddof} elements along axis {axis}, got {count(x.shape, axis)}")
+        raise ValueError(
+            f"{name} with ddof={ddof} needs more than {ddof} elements along axis {axis}, got {count(x.shape, axis)}"
+        )
     return n
 
 
@@ -175,7 +179,9 @@ def cumprod(x, /, axis=None):
         rows = np.reshape(x, (-1,)) if axis is None else np.moveaxis(x, axis, -1)
         n = rows.shape[-1]
         # one row for each factor i, with a 1 in its place: the running products of the others, from i on
-        others = np.cumprod(np.where(np.eye(n, dtype=bool), 1.0, rows[..., None, :]), axis=-1) * np.tri(n, dtype=x.dtype).T
+        others = (
+            np.cumprod(np.where(np.eye(n, dtype=bool), 1.0, rows[..., None, :]), axis=-1) * np.tri(n, dtype=x.dtype).T
+        )
         g = g if axis is None else np.moveaxis(g, axis, -1)
         h = np.sum(others * g[..., None, :], axis=-1)
         return np.reshape(h, x.shape) if axis is None else np.moveaxis(h, -1, axis)
@@ -184,7 +190,7 @@ def cumprod(x, /, axis=None):
 
 
 @implements(np.sort)
-def sort(x: Any, axis: int | None = -1, kind: str | None = None, *, stable: bool | None = None) -> Any:
+def sort(x: Any, axis: int | None = -1, kind: Any = None, *, stable: bool | None = None) -> Any:
     """Sorted values; each element's gradient comes from where it went."""
     if axis is None:
         x, axis = np.ravel(x), -1
@@ -198,7 +204,8 @@ def median(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     rest = tuple(i for i in range(x.ndim) if i not in axes)
     n = count(x.shape, axis)
     _some(x, axis, "median")
-    rows = np.sort(np.reshape(np.transpose(x, rest + axes), tuple(x.shape[i] for i in rest) + (n,)), axis=-1)
+    shape = (*(x.shape[i] for i in rest), n)
+    rows = np.sort(np.reshape(np.transpose(x, rest + axes), shape), axis=-1)
     y = rows[..., n // 2] if n % 2 else (rows[..., n // 2 - 1] + rows[..., n // 2]) / 2
     y = np.where(np.isnan(rows[..., -1]), rows[..., -1], y)  # NaN is sorted to the end
     return kept(y, x.shape, axis) if keepdims else y
@@ -222,7 +229,9 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     """(Σ |x|ᵖ)^(1/p) of vectors, the Frobenius norm of matrices; the gradient at 0 is 0."""
     matrix = (isinstance(axis, tuple) and len(axis) == 2) or (axis is None and x.ndim == 2)
     if (matrix and ord not in (None, "fro")) or (not matrix and isinstance(ord, str)):
-        raise ValueError(f"norm: ord={ord!r} has no derivative rule here: None and 'fro' for matrices, numbers for vectors")
+        raise ValueError(
+            f"norm: ord={ord!r} has no derivative rule here: None and 'fro' for matrices, numbers for vectors"
+        )
     if axis is None and ord is not None and x.ndim > 2:
         raise ValueError(f"norm: ord={ord!r} needs an axis for x of shape {x.shape}")
     if ord == np.inf:

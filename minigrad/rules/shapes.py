@@ -21,15 +21,15 @@ def reshape(x, /, shape):
 
 
 @implements(np.reshape)
-def _reshape(x: Tensor, /, shape: Any, order: str = "C", *, copy: bool | None = None) -> Tensor:
+def _reshape(x: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None) -> Any:
     if order != "C":
         raise ValueError(f"reshape of Tensors reads in order 'C', not {order!r}")
     shape = tuple(shape) if isinstance(shape, list | tuple) else (shape,)
-    return reshape(x, shape=tuple(int(n) for n in shape))  # type: ignore[no-any-return]
+    return reshape(x, shape=tuple(int(n) for n in shape))
 
 
 @implements(np.ravel)
-def ravel(x: Tensor, order: str = "C") -> Tensor:
+def ravel(x: Any, order: str = "C") -> Any:
     return _reshape(x, -1, order)
 
 
@@ -40,11 +40,11 @@ def transpose(x, /, axes):
 
 
 @implements(np.transpose, np.permute_dims)
-def _transpose(x: Tensor, axes: Any = None) -> Tensor:
+def _transpose(x: Any, axes: Any = None) -> Any:
     axes = tuple(reversed(range(x.ndim))) if axes is None else normalize_axis_tuple(axes, x.ndim)
     if len(axes) != x.ndim:
         raise ValueError(f"transpose: axes {axes} do not match x of shape {x.shape}")
-    return transpose(x, axes=axes)  # type: ignore[no-any-return]
+    return transpose(x, axes=axes)
 
 
 @rule(np.swapaxes)
@@ -54,10 +54,10 @@ def swapaxes(x, /, axis1, axis2):
 
 
 @implements(np.matrix_transpose)
-def matrix_transpose(x: Tensor, /) -> Tensor:
+def matrix_transpose(x: Any, /) -> Any:
     if x.ndim < 2:
         raise ValueError(f"a matrix transpose needs two axes, x has shape {x.shape}")
-    return swapaxes(x, axis1=-1, axis2=-2)  # type: ignore[no-any-return]
+    return swapaxes(x, axis1=-1, axis2=-2)
 
 
 @rule(np.moveaxis)
@@ -67,10 +67,10 @@ def moveaxis(x, /, source, destination):
 
 
 @implements(np.rollaxis)
-def rollaxis(x: Tensor, axis: int, start: int = 0) -> Tensor:
+def rollaxis(x: Any, axis: int, start: int = 0) -> Any:
     axis = normalize_axis_index(axis, x.ndim)
     start = x.ndim if start == x.ndim else normalize_axis_index(start, x.ndim)
-    return moveaxis(x, source=axis, destination=start - (axis < start))  # type: ignore[no-any-return]
+    return moveaxis(x, source=axis, destination=start - (axis < start))
 
 
 @rule(np.expand_dims)
@@ -88,12 +88,12 @@ def squeeze(x, /, axis=None):
 
 
 @implements(np.atleast_1d)
-def atleast_1d(*xs: Tensor) -> Any:
+def atleast_1d(*xs: Any) -> Any:
     return _each(xs, lambda x: x if x.ndim >= 1 else np.reshape(x, (1,)))
 
 
 @implements(np.atleast_2d)
-def atleast_2d(*xs: Tensor) -> Any:
+def atleast_2d(*xs: Any) -> Any:
     return _each(xs, lambda x: x if x.ndim >= 2 else np.reshape(x, (1, x.size)))
 
 
@@ -123,16 +123,16 @@ def tile(x, /, reps):
 
 
 @implements(np.tile)
-def _tile(x: Tensor, reps: Any) -> Tensor:
-    return tile(x, reps=tuple(reps) if isinstance(reps, list | tuple) else (reps,))  # type: ignore[no-any-return]
+def _tile(x: Any, reps: Any) -> Any:
+    return tile(x, reps=tuple(reps) if isinstance(reps, list | tuple) else (reps,))
 
 
 @implements(np.repeat)
-def repeat(x: Tensor, repeats: Any, axis: int | None = None) -> Tensor:
+def repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
     """Each element (or slice along axis) repeated."""
     if axis is None:
         x, axis = np.ravel(x), 0
-    return np.take(x, np.repeat(np.arange(x.shape[axis]), repeats), axis=axis)  # type: ignore[call-overload, no-any-return]
+    return np.take(x, np.repeat(np.arange(x.shape[axis]), repeats), axis=axis)
 
 
 # ---- joining and cutting ---------------------------------------------------------------------------------------------
@@ -151,10 +151,10 @@ def concatenate(*xs, axis=0):
 
 
 def _arrays(name: str, xs: Any) -> list[Any]:
-    xs = [x if isinstance(x, Tensor) else as_array(x) for x in xs]
-    if not xs:
+    arrays = [x if isinstance(x, Tensor) else as_array(x) for x in xs]
+    if not arrays:
         raise ValueError(f"{name} needs at least one array")
-    return xs
+    return arrays
 
 
 @implements(np.concatenate)
@@ -189,7 +189,7 @@ def hstack(xs: Any) -> Any:
 
 
 @implements(np.array_split)
-def array_split(x: Tensor, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
+def array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     """x cut along an axis at these indices, or into this many parts as equal as can be."""
     axis = normalize_axis_index(axis, x.ndim)
     if np.ndim(indices_or_sections) == 0:
@@ -204,7 +204,7 @@ def array_split(x: Tensor, indices_or_sections: Any, axis: int = 0) -> list[Tens
 
 
 @implements(np.split)
-def split(x: Tensor, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
+def split(x: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     """As array_split, into equal parts only."""
     if np.ndim(indices_or_sections) == 0 and x.shape[axis] % int(indices_or_sections):
         raise ValueError(f"split: axis {axis} of shape {x.shape} cannot be cut into {indices_or_sections} equal parts")
@@ -212,7 +212,7 @@ def split(x: Tensor, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
 
 
 @implements(np.unstack)
-def unstack(x: Tensor, /, *, axis: int = 0) -> tuple[Tensor, ...]:
+def unstack(x: Any, /, *, axis: int = 0) -> Any:
     """The slices along an axis."""
     if x.ndim == 0:
         raise ValueError("unstack needs an axis, x has shape ()")
@@ -227,11 +227,11 @@ def pad(x, /, widths, value=0.0):
 
 
 @implements(np.pad)
-def _pad(x: Tensor, pad_width: Any, mode: str = "constant", *, constant_values: float = 0.0) -> Tensor:
+def _pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: float = 0.0) -> Any:
     if mode != "constant":
         raise ValueError(f"pad: mode {mode!r} has no derivative rule here, only 'constant' has")
     widths = tuple((int(a), int(b)) for a, b in np.broadcast_to(pad_width, (x.ndim, 2)))
-    return pad(x, widths=widths, value=constant_values)  # type: ignore[no-any-return]
+    return pad(x, widths=widths, value=constant_values)
 
 
 # ---- turning over ----------------------------------------------------------------------------------------------------
@@ -244,13 +244,13 @@ def flip(x, /, axis=None):
 
 
 @implements(np.flipud)
-def flipud(x: Tensor) -> Tensor:
-    return np.flip(x, 0)  # type: ignore[return-value]
+def flipud(x: Any) -> Any:
+    return np.flip(x, 0)
 
 
 @implements(np.fliplr)
-def fliplr(x: Tensor) -> Tensor:
-    return np.flip(x, 1)  # type: ignore[return-value]
+def fliplr(x: Any) -> Any:
+    return np.flip(x, 1)
 
 
 @rule(np.roll)

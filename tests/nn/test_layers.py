@@ -1,0 +1,211 @@
+"""Every layer: gradients of inputs and parameters in both modes, and what it refuses."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import nn
+from minigrad.testing import check_layer
+
+
+def A(*shape):
+    return np.random.default_rng(shape).standard_normal(shape)
+
+
+LAYERS = {
+    nn.Linear: [(lambda: nn.Linear(3, 2), [A(4, 3)]), (lambda: nn.Linear(3, 2, bias=False), [A(2, 2, 3)])],
+    nn.Embedding: [(lambda: nn.Embedding(5, 3), [np.array([[1, 1], [4, 0]])])],
+    nn.MultiHeadAttention: [
+        (lambda: nn.MultiHeadAttention(4, 2), [A(2, 3, 4)]),
+        (
+            lambda: nn.MultiHeadAttention(4, 1, bias=False),
+            [A(2, 3, 4), A(2, 2, 4), A(2, 2, 4), np.array([True, False])],
+        ),
+        (lambda: nn.MultiHeadAttention(4, 2, dropout=0.3), [A(2, 3, 4), A(2, 5, 4)]),
+    ],
+    nn.LayerNorm: [(lambda: nn.LayerNorm(4), [A(3, 4)]), (lambda: nn.LayerNorm((2, 2), bias=False), [A(3, 2, 2)])],
+    nn.RMSNorm: [(lambda: nn.RMSNorm(4), [A(3, 4)])],
+    nn.BatchNorm1d: [
+        (lambda: nn.BatchNorm1d(3), [A(4, 3)]),
+        (lambda: nn.BatchNorm1d(3, momentum=None), [A(2, 3, 2)]),
+        (lambda: nn.BatchNorm1d(3, affine=False, track_running_stats=False), [A(4, 3)]),
+    ],
+    nn.GroupNorm: [(lambda: nn.GroupNorm(2, 4), [A(2, 4, 3)])],
+    nn.InstanceNorm1d: [
+        (lambda: nn.InstanceNorm1d(3), [A(2, 3, 4)]),
+        (lambda: nn.InstanceNorm1d(3, affine=True), [A(2, 3, 4)]),
+    ],
+    nn.Dropout: [(lambda: nn.Dropout(0.4), [A(5, 4)]), (lambda: nn.Dropout(0.4, np.random.default_rng(1)), [A(5, 4)])],
+    nn.ResidualAdd: [(lambda: nn.ResidualAdd(nn.Linear(3, 3)), [A(2, 3)])],
+    nn.Sequential: [(lambda: nn.Sequential(nn.Linear(3, 4), nn.Tanh(), np.sin, nn.Linear(4, 2)), [A(2, 3)])],
+    nn.Identity: [(nn.Identity, [A(2, 3)])],
+    nn.ReLU: [(nn.ReLU, [A(2, 3)])],
+    nn.GELU: [(nn.GELU, [A(2, 3)]), (lambda: nn.GELU("tanh"), [A(2, 3)])],
+    nn.Tanh: [(nn.Tanh, [A(2, 3)])],
+}
+CASES = [
+    pytest.param(*case, id=f"{layer.__name__}-{i}") for layer, cases in LAYERS.items() for i, case in enumerate(cases)
+]
+
+
+def test_no_layer_is_without_a_sample():
+    layers = {v for v in vars(nn).values() if isinstance(v, type) and issubclass(v, nn.Module)}
+    assert layers - {nn.Module} == set(LAYERS)
+
+
+@pytest.mark.parametrize(("make", "inputs"), CASES)
+def test_gradients(make, inputs):
+    check_layer(make(), *inputs, order=2)
+
+
+@pytest.mark.parametrize(("make", "inputs"), CASES)
+def test_float32_in_float32_out(make, inputs):
+    layer = make()
+    inputs = [x.astype(np.float32) if x.dtype == np.float64 else x for x in inputs]
+    for mode in (True, False):
+        y = layer.train(mode)(*(mg.tensor(x, requires_grad=True) if x.dtype == np.float32 else x for x in inputs))
+        assert y.dtype == np.float32
+        np.sum(y).backward()
+    assert all(p.grad.dtype == p.dtype == np.float32 and p.grad.shape == p.shape for p in layer.parameters())
+
+
+@pytest.mark.parametrize(("make", "inputs"), CASES)
+def test_an_empty_batch_comes_out_empty(make, inputs):
+    if isinstance(make(), nn.MultiHeadAttention):
+        inputs = inputs[:1]
+    y = make()(
+        *(
+            mg.tensor(x[:0].astype(np.float32) if x.dtype == np.float64 else x[:0], requires_grad=x.dtype != np.int64)
+            for x in inputs
+        )
+    )
+    assert len(y) == 0
+
+
+# ---- what they do ----------------------------------------------------------------------------------------------------
+
+
+def test_batch_norm_in_training_and_evaluation():
+    layer, x = nn.BatchNorm1d(3), A(8, 3).astype(np.float32)
+    y = layer(x)
+    np.testing.assert_allclose(y.data.mean(0), 0, atol=1e-6)
+    np.testing.assert_allclose(y.data.std(0), 1, rtol=1e-3)
+    assert layer.num_batches_tracked == 1
+    layer.eval()
+    np.testing.assert_allclose(
+        layer(x[:1]).data, (x[:1] - layer.running_mean) / np.sqrt(layer.running_var + 1e-5), rtol=1e-5
+    )
+    assert layer.num_batches_tracked == 1
+    fresh = nn.BatchNorm1d(3).eval()
+    np.testing.assert_allclose(fresh(x[:1]).data, x[:1], rtol=1e-4)
+    with mg.no_grad():
+        before = layer.train().running_mean.copy()
+        layer(x)
+        assert not np.array_equal(before, layer.running_mean)
+
+
+def test_batch_norm_with_momentum_none_averages_over_batches():
+    layer = nn.BatchNorm1d(2, momentum=None)
+    batches = [A(4, 2), A(5, 2), A(6, 2)]
+    for x in batches:
+        layer(x.astype(np.float32))
+    np.testing.assert_allclose(layer.running_mean, np.mean([x.mean(0) for x in batches], axis=0), rtol=1e-5)
+
+
+def test_attention_weights_are_who_attends_to_whom():
+    layer, x = nn.MultiHeadAttention(4, 2), mg.randn(2, 3, 4)
+    mask = np.array([[True, True, False], [True, True, True], [False, False, False]])
+    w = layer.attention_weights(x, attn_mask=mask).data
+    assert w.shape == (2, 2, 3, 3)
+    np.testing.assert_allclose(w.sum(-1), np.broadcast_to([1, 1, 0], (2, 2, 3)), rtol=1e-6)
+    assert not w[:, :, 0, 2].any()
+    np.testing.assert_allclose(layer.attention_weights(x).data.sum(-1), 1, rtol=1e-6)
+
+
+def test_a_mask_of_padding_hides_what_lies_there():
+    layer, x = (
+        nn.MultiHeadAttention(4, 2).eval(),
+        np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32),
+    )
+    there = np.array([[True, True, False], [True, True, True]])
+    y = layer(x, attn_mask=there[:, None, None, :]).data
+    x[0, 2] = 100
+    np.testing.assert_allclose(layer(x, attn_mask=there[:, None, None, :]).data[0, :2], y[0, :2], rtol=1e-5)
+
+
+def test_initial_values_come_from_the_generator_that_is_passed():
+    a, b = (nn.Linear(3, 2, rng=np.random.default_rng(7)) for _ in range(2))
+    np.testing.assert_array_equal(a.weight.data, b.weight.data)
+    bound = 1 / np.sqrt(200)
+    w = nn.Linear(200, 100).weight.data
+    assert abs(w).max() <= bound
+    assert abs(w.std() - bound / np.sqrt(3)) < 0.02 * bound
+
+
+# ---- what they refuse ------------------------------------------------------------------------------------------------
+
+X = np.ones((2, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: nn.Linear(0, 2), ValueError, "Linear: in_features must be at least 1, not 0"),
+        (lambda: nn.Linear(2.0, 2), TypeError, "Linear: in_features must be a whole number, not 2.0"),
+        (lambda: nn.Linear(4, 2)(X), ValueError, r"expected x of shape \(\.\.\., 4\), got \(2, 3\)"),
+        (
+            lambda: nn.Linear(3, 2)(X.astype(np.float64)),
+            TypeError,
+            r"x is float64, weight float32: use x.astype\(np.float32\)",
+        ),
+        (lambda: nn.Linear(3, 2)(X.astype(int)), TypeError, "x must be floating-point, not int64"),
+        (lambda: nn.Linear(3, 2)([1.0, 2.0, 3.0]), TypeError, "x must be a Tensor or an ndarray, not list"),
+        (lambda: nn.Embedding(3, 2)([[0, 3]]), IndexError, r"embedding: ids\[0, 1\] is 3, but there are only 0 to 2"),
+        (lambda: nn.Embedding(3, 2)([-1]), IndexError, r"ids\[0\] is -1"),
+        (lambda: nn.Embedding(3, 2)([0.5]), TypeError, "ids must be integers, not float64"),
+        (lambda: nn.Embedding(3, 2, padding_idx=3), ValueError, "padding_idx=3 is no id"),
+        (lambda: nn.MultiHeadAttention(5, 2), ValueError, "embed_dim=5 cannot be cut into num_heads=2 equal parts"),
+        (lambda: nn.MultiHeadAttention(4, 2)(X), ValueError, r"query must be \(batch, tokens, 4\), got \(2, 3\)"),
+        (lambda: nn.MultiHeadAttention(4, 2)(A(2, 3, 4), A(1, 3, 4)), ValueError, "must agree in the batch"),
+        (
+            lambda: nn.MultiHeadAttention(4, 2)(mg.randn(2, 3, 4), attn_mask=np.ones((3, 3))),
+            TypeError,
+            "a mask must be boolean, True where attention is allowed, not float64",
+        ),
+        (
+            lambda: nn.MultiHeadAttention(4, 2)(mg.randn(2, 3, 4), attn_mask=np.ones((2, 3), bool)),
+            ValueError,
+            r"a mask of shape \(2, 3\) does not broadcast to the scores' shape \(2, 2, 3, 3\)",
+        ),
+        (lambda: nn.LayerNorm(4)(X), ValueError, r"expected x of shape \(\.\.\., 4\), got \(2, 3\)"),
+        (lambda: nn.LayerNorm(3, eps=0), ValueError, "eps must be a positive number, not 0"),
+        (lambda: nn.BatchNorm1d(3)(X[:1]), ValueError, r"one value per channel.*drop_last=True.*eval\(\).*LayerNorm"),
+        (lambda: nn.BatchNorm1d(4)(X), ValueError, r"expected C=4 at axis 1 of \(N, C\) or \(N, C, L\), got \(2, 3\)"),
+        (lambda: nn.BatchNorm1d(3)(X[0]), ValueError, r"got \(3,\)"),
+        (lambda: nn.BatchNorm1d(3, momentum=2), ValueError, "lies between 0 and 1, not 2"),
+        (lambda: nn.GroupNorm(2, 3), ValueError, "num_channels=3 cannot be cut into num_groups=2"),
+        (lambda: nn.GroupNorm(3, 3)(X), ValueError, "one value per group"),
+        (lambda: nn.InstanceNorm1d(3)(X), ValueError, r"expected x of shape \(N, 3, L\), got \(2, 3\)"),
+        (lambda: nn.InstanceNorm1d(3)(X[..., None]), ValueError, "has no variance"),
+        (lambda: nn.Dropout(1.5), ValueError, "a probability lies between 0 and 1, not 1.5"),
+        (lambda: nn.GELU("erf"), ValueError, "approximate must be 'none' or 'tanh', not 'erf'"),
+        (
+            lambda: nn.ResidualAdd(nn.Linear(3, 1))(X),
+            ValueError,
+            r"made \(2, 1\) of \(2, 3\).*W\^O",
+        ),
+    ],
+)
+def test_bad_input(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_a_layer_norm_over_one_feature_warns():
+    with pytest.warns(RuntimeWarning, match="gives its bias, whatever the input"):
+        nn.LayerNorm(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nn.LayerNorm(2)

@@ -1,0 +1,162 @@
+import math
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import nn, optim
+
+OPTIMIZERS = [
+    lambda p: optim.SGD(p, lr=0.1, momentum=0.9),
+    lambda p: optim.Adam(p, lr=0.1),
+    lambda p: optim.AdamW(p, lr=0.1, weight_decay=0.0),
+]
+
+
+def parameters():
+    return [
+        nn.Parameter(np.array([3.0, -2.0])),
+        nn.Parameter(np.array([[1.0]], np.float32)),
+        nn.Parameter(np.zeros((2, 1))),
+    ]
+
+
+def loss(ps):
+    return np.sum(ps[0] ** 2) + np.sum((ps[1] - 2.0) ** 2) + np.sum(ps[2] * ps[2])
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS)
+def test_they_find_the_minimum_of_parameters_of_mixed_dtypes(make):
+    ps = parameters()
+    optimizer = make(ps)
+    for _ in range(400):
+        optimizer.zero_grad()
+        loss(ps).backward()
+        optimizer.step()
+    np.testing.assert_allclose(ps[0].data, 0, atol=1e-3)
+    np.testing.assert_allclose(ps[1].data, 2, atol=1e-3)
+    assert (ps[0].dtype, ps[1].dtype) == (np.float64, np.float32)
+
+
+def test_an_adam_step_by_hand():
+    p = nn.Parameter(np.array([1.0]))
+    optimizer = optim.Adam([p], lr=0.1, betas=(0.9, 0.99), eps=1e-8)
+    m = v = 0.0
+    x = 1.0
+    for t in range(1, 4):
+        optimizer.zero_grad()
+        (p**2).backward(np.ones(1))
+        optimizer.step()
+        g = 2 * x
+        m, v = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g * g
+        x -= 0.1 * (m / (1 - 0.9**t)) / (math.sqrt(v / (1 - 0.99**t)) + 1e-8)
+        assert p.item() == pytest.approx(x, rel=1e-12)
+
+
+def test_a_parameter_without_a_gradient_stays():
+    a, b = nn.Parameter(np.ones(2)), nn.Parameter(np.ones(2))
+    optimizer = optim.AdamW([a, b], lr=0.1, weight_decay=0.5)
+    np.sum(a * 2).backward()
+    optimizer.step()
+    assert (a.data != 1).all()
+    assert (b.data == 1).all()
+    np.sum(a * b).backward()
+    optimizer.step()
+    assert (b.data != 1).all()
+
+
+def test_the_step_leaves_the_gradients_alone():
+    p = nn.Parameter(np.array([1.0, 2.0]))
+    optimizer = optim.Adam([p])
+    np.sum(p * 3).backward()
+    optimizer.step()
+    assert p.grad.tolist() == [3, 3]
+
+
+def test_parameters_that_got_another_array_are_taken_over():
+    p = nn.Parameter(np.ones(2))
+    optimizer = optim.SGD([p], lr=1.0)
+    p.data = np.full(2, 5.0)
+    np.sum(p).backward()
+    optimizer.step()
+    assert p.tolist() == [4, 4]
+
+
+def test_shared_parameters_are_updated_once():
+    p = nn.Parameter(np.ones(1))
+    optimizer = optim.SGD([p, p], lr=1.0)
+    np.sum(p).backward()
+    optimizer.step()
+    assert p.item() == 0
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS)
+def test_a_resumed_run_is_the_same_to_the_last_bit(make):
+    def steps(ps, optimizer, n):
+        for _ in range(n):
+            optimizer.zero_grad()
+            loss(ps).backward()
+            optimizer.step()
+
+    ps = parameters()
+    first = make(ps)
+    steps(ps, first, 5)
+    values, state = [p.data.copy() for p in ps], first.state_dict()
+    steps(ps, first, 5)
+    again = [nn.Parameter(v) for v in values]
+    second = make(again)
+    second.load_state_dict(state)
+    steps(again, second, 5)
+    for p, q in zip(ps, again, strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
+
+
+def test_warmup_and_cosine():
+    optimizer = optim.SGD([nn.Parameter(np.ones(1))], lr=1.0)
+    schedule = optim.WarmupCosine(optimizer, warmup_steps=4, total_steps=8)
+    rates = []
+    for _ in range(10):
+        rates.append(optimizer.lr)
+        schedule.step()
+    np.testing.assert_allclose(
+        rates, [0.25, 0.5, 0.75, 1.0, 1.0, 0.5 + math.sqrt(0.125), 0.5, 0.5 - math.sqrt(0.125), 0.0, 0.0], atol=1e-12
+    )
+    other = optim.WarmupCosine(optim.SGD([nn.Parameter(np.ones(1))], lr=1.0), 4, 8)
+    other.load_state_dict(optim.WarmupCosine(optimizer, 4, 8).state_dict() | {"steps": 3, "peak": 1.0})
+    assert other.optimizer.lr == 1.0
+
+
+def test_clipping_leaves_small_gradients_alone():
+    p = nn.Parameter(np.zeros(2))
+    p.grad = mg.tensor(np.array([0.3, 0.4]))
+    assert optim.clip_grad_norm_([p], 1.0) == pytest.approx(0.5)
+    assert p.grad.tolist() == [0.3, 0.4]
+    assert optim.clip_grad_norm_([p], 0.05) == pytest.approx(0.5)
+    np.testing.assert_allclose(p.grad.data, [0.03, 0.04])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: optim.Adam([]), ValueError, r"Adam got no parameters: model.parameters\(\) is empty, or was used up"),
+        (lambda: optim.SGD([np.ones(2)]), TypeError, "SGD needs floating-point leaf tensors, not ndarray"),
+        (lambda: optim.SGD([mg.ones(2, requires_grad=True) * 2]), TypeError, "leaf tensors"),
+        (lambda: optim.Adam([nn.Parameter(1.0)], lr=-1), ValueError, "must not be negative, got -1"),
+        (lambda: optim.Adam([nn.Parameter(1.0)], betas=(0.9, 1.0)), ValueError, "betas="),
+        (lambda: optim.SGD([nn.Parameter(1.0)], momentum=1.0), ValueError, "momentum=1.0"),
+        (lambda: optim.SGD([nn.Parameter(1.0)], nesterov=True), ValueError, "above 0 for nesterov"),
+        (lambda: optim.WarmupCosine(optim.SGD([nn.Parameter(1.0)]), 5, 5), ValueError, "warmup_steps=5"),
+        (lambda: optim.clip_grad_norm_([], 0), ValueError, "max_norm must be positive, not 0"),
+        (lambda: optim.Adam([nn.Parameter(1.0)]).load_state_dict({"lr": 1.0}), ValueError, "does not fit Adam"),
+    ],
+)
+def test_bad_input(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_clipping_refuses_what_is_not_finite():
+    p = nn.Parameter(np.zeros(1))
+    p.grad = mg.tensor([math.nan])
+    with pytest.raises(ValueError, match="norm is nan"):
+        optim.clip_grad_norm_([p], 1.0)

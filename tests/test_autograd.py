@@ -1,0 +1,452 @@
+"""Sentences about the engine."""
+
+import gc
+import threading
+import weakref
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.autograd import history, vertex
+
+
+def leaf(*values):
+    return mg.tensor(np.array(values if len(values) > 1 else values[0], np.float64), requires_grad=True)
+
+
+# ---- the graph -------------------------------------------------------------------------------------------------------
+
+
+def test_a_value_used_twice_counts_twice():
+    x = leaf(3.0)
+    (x * x).backward()
+    assert x.grad.item() == 6
+
+
+def test_a_node_waits_for_all_its_consumers():
+    a = leaf(1.0)
+    b = a + a
+    c = b + b
+    (c * b).backward()  # 8 a²
+    assert a.grad.item() == 16
+
+
+def test_fifty_doublings_visit_fifty_nodes():
+    x = y = leaf(1.0)
+    for _ in range(50):
+        y = y + y
+    assert len(history([vertex(y)])) == 50
+    y.backward()
+    assert x.grad.item() == 2.0**50
+
+
+def test_a_chain_of_100000_operations_needs_no_deep_stack():
+    x = y = leaf(1.0)
+    for _ in range(100_000):
+        y = y + 1.0
+    y.backward(retain_graph=True)
+    assert x.grad.item() == 1
+    (g,) = mg.autograd.grad(y, x, create_graph=True)
+    assert g.item() == 1
+    del y, g  # thrown away without having been freed
+
+
+def test_constants_get_no_gradient():
+    x, c = leaf(2.0), mg.tensor(3.0)
+    (x * c).backward()
+    assert c.grad is None
+
+
+def test_gradients_are_summed_back_to_the_shape_of_the_input():
+    x, y = leaf(*np.ones((3, 1))), leaf(2.0)
+    np.sum((x + np.zeros((2, 3, 4))) * y).backward()
+    assert x.grad.data.tolist() == [[16], [16], [16]]
+    assert y.grad.item() == 24
+
+
+def test_gradients_have_the_dtype_of_their_leaf():
+    x = mg.tensor(np.ones(2, np.float16), requires_grad=True)
+    y = mg.tensor(np.ones(2), requires_grad=True)
+    np.sum(x * y).backward()
+    assert (x.grad.dtype, y.grad.dtype) == (np.float16, np.float64)
+
+
+def test_leaves_never_share_the_memory_of_their_gradients():
+    x, y, g = leaf(1.0, 2.0), leaf(3.0, 4.0), np.ones(2)
+    z = x + y
+    z.backward(g)
+    x.grad.data[0] = 7
+    assert y.grad.data[0] == g[0] == 1
+
+
+def test_gradients_of_a_view_can_be_written_into():
+    x = leaf(1.0, 2.0)
+    np.sum(x).backward()
+    x.grad.data *= 2
+    assert x.grad.data.tolist() == [2, 2]
+
+
+# ---- backward --------------------------------------------------------------------------------------------------------
+
+
+def test_backward_adds_to_the_gradient():
+    x = leaf(2.0)
+    (x * 3).backward()
+    first = x.grad
+    (x * 4).backward()
+    assert (x.grad.item(), first.item()) == (7, 3)
+
+
+def test_backward_starts_from_a_scalar_or_a_gradient_of_the_same_shape():
+    x = leaf(1.0, 2.0)
+    with pytest.raises(ValueError, match=r"starts from a scalar, this tensor has shape \(2,\)"):
+        (x * 2).backward()
+    with pytest.raises(ValueError, match=r"the gradient has shape \(1,\), the tensor \(2,\)"):
+        (x * 2).backward(np.ones(1))
+    (x * 2).backward([1.0, 10.0])
+    assert x.grad.data.tolist() == [2, 20]
+
+
+def test_backward_of_a_constant_is_an_error():
+    with pytest.raises(ValueError, match="depends on nothing that requires a gradient"):
+        mg.tensor(1.0).backward()
+
+
+def test_backward_of_a_leaf():
+    x = leaf(2.0)
+    x.backward()
+    assert x.grad.item() == 1
+
+
+def test_a_second_backward_needs_retain_graph():
+    x = leaf(2.0)
+    y = x * x
+    y.backward()
+    with pytest.raises(RuntimeError, match="retain_graph=True"):
+        y.backward()
+    assert x.grad.item() == 4
+    y = x * x
+    y.backward(retain_graph=True)
+    y.backward()
+    assert x.grad.item() == 12
+
+
+def test_a_freed_part_is_found_before_anything_is_added():
+    x, w = leaf(2.0), leaf(5.0)
+    shared = x * x
+    (shared * 1.0).backward()
+    with pytest.raises(RuntimeError, match="freed"):
+        (shared * w).backward()
+    assert w.grad is None
+
+
+def test_an_error_on_the_way_leaves_the_gradients_as_they_were():
+    @mg.rule()
+    def breaks(x, /):
+        return x + 0.0, (lambda g: 1 / 0,)
+
+    x, y = leaf(1.0), leaf(1.0)
+    with pytest.raises(ZeroDivisionError):
+        (breaks(x) + y).backward()
+    assert x.grad is None
+    assert y.grad is None
+    assert mg.is_grad_enabled()
+
+
+def test_backward_frees_what_a_node_saved_as_soon_as_it_is_done():
+    seen = []
+
+    @mg.rule()
+    def saves(x, /):
+        big = np.ones(1000)
+        finalizer = weakref.finalize(big, seen.append, "freed")
+        assert finalizer.alive
+        return x * 1.0, (lambda g: g * big[0],)
+
+    @mg.rule()
+    def looks(x, /):
+        def pull(g):
+            seen.append("earlier node")
+            return g
+
+        return x * 1.0, (pull,)
+
+    x = leaf(1.0)
+    saves(looks(x)).backward()
+    assert seen == ["freed", "earlier node"]
+
+
+def test_a_finished_graph_is_freed_without_the_cycle_collector():
+    gc.collect()
+    gc.disable()
+    try:
+        x = leaf(*np.ones((3, 3)))
+        for create_graph in (False, True):
+            y = np.sum(np.tanh(x @ x))
+            node = weakref.ref(y)
+            (g,) = mg.autograd.grad(y, x, create_graph=create_graph)
+            del y, g
+            assert node() is None
+        y = mg.nn.LayerNorm(3)(x)
+        alive = weakref.ref(y)
+        del y
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
+# ---- higher order ----------------------------------------------------------------------------------------------------
+
+
+def test_gradients_of_gradients():
+    x = leaf(2.0)
+    y = x**4
+    for expected in (32, 48, 48, 24, 0):
+        (y,) = mg.autograd.grad(y, x, create_graph=True)
+        assert y.item() == expected
+
+
+def test_backward_with_create_graph_makes_a_differentiable_gradient():
+    x = leaf(2.0)
+    (x**3).backward(create_graph=True)
+    g = x.grad
+    x.grad = None
+    g.backward()
+    assert x.grad.item() == 12
+
+
+def test_a_gradient_depends_on_intermediate_inputs_that_are_named():
+    x = leaf(3.0)
+    z = x * x
+    gz, gx = mg.autograd.grad(z**3, [z, x], create_graph=True)
+    assert mg.autograd.grad(gz, z, retain_graph=True)[0].item() == 6 * 9
+    assert mg.autograd.grad(gx, x)[0].item() == 30 * 3.0**4
+
+
+# ---- grad ------------------------------------------------------------------------------------------------------------
+
+
+def test_grad_leaves_the_leaves_alone_and_computes_only_what_is_asked_for():
+    called = []
+
+    @mg.rule()
+    def watched(x, /):
+        return x * 1.0, (lambda g: called.append(1) or g,)
+
+    x, w = leaf(2.0), leaf(3.0)
+    (g,) = mg.autograd.grad(watched(w) * x, x)
+    assert g.item() == 3
+    assert x.grad is None
+    assert not called
+
+
+def test_grad_of_several_outputs():
+    x = leaf(2.0)
+    (g,) = mg.autograd.grad([x * 3, x * x], x, grad_outputs=[1.0, 10.0])
+    assert g.item() == 43
+    with pytest.raises(ValueError, match="2 outputs need as many grad_outputs, not 1"):
+        mg.autograd.grad([x * 3, x * x], x, grad_outputs=[1.0])
+
+
+def test_an_unused_input_is_an_error_or_none():
+    x, y = leaf(1.0), leaf(1.0)
+    with pytest.raises(ValueError, match="no output depends on input 1"):
+        mg.autograd.grad(x * 2, [x, y])
+    assert mg.autograd.grad(x * 2, [x, y], allow_unused=True)[1] is None
+    with pytest.raises(ValueError, match="input 0 is no Tensor that requires a gradient"):
+        mg.autograd.grad(x * 2, mg.tensor(1.0))
+
+
+# ---- no_grad ---------------------------------------------------------------------------------------------------------
+
+
+def test_no_grad_records_nothing_and_ends():
+    x = leaf(1.0)
+    context = mg.no_grad()
+    with context, context:
+        assert not (x * 2).requires_grad
+        with mg.enable_grad():
+            assert (x * 2).requires_grad
+    assert (x * 2).requires_grad
+    with pytest.raises(KeyError), mg.no_grad():
+        raise KeyError
+    assert mg.is_grad_enabled()
+
+
+def test_no_grad_is_a_decorator():
+    @mg.no_grad()
+    def f(x):
+        """Docs."""
+        return x * 2
+
+    assert not f(leaf(1.0)).requires_grad
+    assert f.__doc__ == "Docs."
+
+
+def test_no_grad_is_of_one_thread():
+    recording = []
+    with mg.no_grad():
+        thread = threading.Thread(target=lambda: recording.append(mg.is_grad_enabled()))
+        thread.start()
+        thread.join()
+    assert recording == [True]
+
+
+# ---- hooks -----------------------------------------------------------------------------------------------------------
+
+
+def test_hooks_see_and_replace_gradients():
+    x = leaf(1.0, 2.0)
+    h = x * 3
+    seen = []
+    remove = h.register_hook(lambda g: seen.append(g.data.copy()))
+    h.register_hook(lambda g: g * 10)
+    x.register_hook(lambda g: g + 1)
+    np.sum(h).backward()
+    assert [s.tolist() for s in seen] == [[1, 1]]
+    assert x.grad.data.tolist() == [31, 31]
+    remove()
+    remove()
+    y = np.sum(x * 3)
+    (g,) = mg.autograd.grad(y, x, create_graph=True)
+    assert g.data.tolist() == [4, 4]
+    assert len(seen) == 1
+
+
+def test_hooks_take_part_in_higher_orders():
+    x = leaf(2.0)
+    h = x * x
+    h.register_hook(lambda g: g * x)  # 1 · x in place of 1
+    (g,) = mg.autograd.grad(h, x, create_graph=True)
+    assert g.item() == 8
+    assert mg.autograd.grad(g, x)[0].item() == 8  # d 2x² / dx
+
+
+def test_bad_hooks():
+    x = leaf(1.0)
+    with pytest.raises(ValueError, match="this tensor requires none"):
+        mg.tensor(1.0).register_hook(print)
+    x.register_hook(lambda g: mg.ones(3))
+    with pytest.raises(ValueError, match=r"a hook must return None or a Tensor of shape \(\)"):
+        (x * 2).backward()
+
+
+# ---- rules -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_rule_needs_inputs_before_a_slash():
+    with pytest.raises(TypeError, match="stand before a '/'"):
+
+        @mg.rule()
+        def f(x):
+            return x, (lambda g: g,)
+
+
+def test_a_rule_with_too_few_pullbacks_says_so():
+    @mg.rule()
+    def f(x, y, /):
+        return x + y, (lambda g: g,)
+
+    with pytest.raises(TypeError, match="rule f has 2 inputs and returned 1 pullbacks"):
+        f(leaf(1.0), leaf(2.0))
+
+
+def test_a_pullback_of_the_wrong_shape_is_named():
+    @mg.rule()
+    def f(x, /):
+        return x * 1.0, (lambda g: np.ones(5),)
+
+    with pytest.raises(
+        ValueError, match=r"rule f: a pullback gave a gradient of shape \(5,\) for an input of shape \(2,\)"
+    ):
+        np.sum(f(leaf(1.0, 2.0))).backward()
+
+
+def test_shared_work_is_done_once():
+    calls = []
+
+    @mg.rule()
+    def f(x, y, /):
+        @mg.shared
+        def both(g):
+            calls.append(1)
+            return g * 2.0
+
+        return x + y, (lambda g: both(g), lambda g: both(g))
+
+    x, y = leaf(1.0), leaf(1.0)
+    f(x, y).backward()
+    assert len(calls) == 1
+    x.grad.data[...] = 9
+    assert y.grad.item() == 2
+
+
+def test_a_rule_works_on_arrays_alone():
+    assert isinstance(mg.rules.elementwise.multiply(np.ones(2), 3.0), np.ndarray)
+
+
+# ---- checkpointing ---------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_gives_the_same_and_keeps_less():
+    w = leaf(*np.full((4, 4), 0.1))
+
+    def f(x):
+        for _ in range(5):
+            x = np.tanh(x @ w)
+        return x
+
+    x = leaf(*np.ones((4, 4)))
+    plain = mg.autograd.grad(np.sum(f(x) ** 2), [x, w], create_graph=True)
+    y = mg.checkpoint(f, x)
+    assert len(history([vertex(y)])) == 1
+    again = mg.autograd.grad(np.sum(y**2), [x, w], create_graph=True)
+    for a, b in zip(plain, again, strict=True):
+        np.testing.assert_allclose(a.data, b.data, rtol=1e-12)
+    second = [mg.autograd.grad(np.sum(g[0] * g[1]), [x, w]) for g in (plain, again)]
+    for a, b in zip(*second, strict=True):
+        np.testing.assert_allclose(a.data, b.data, rtol=1e-12)
+
+
+def test_a_checkpoint_behind_other_operations():
+    x = leaf(2.0)
+    h = x * x
+    y = mg.checkpoint(lambda h: h * h * x, h)
+    (y * 1.0).backward()
+    assert x.grad.item() == 5 * 16
+
+
+def test_a_checkpoint_draws_the_same_again():
+    x = leaf(*np.ones(100))
+    y = mg.checkpoint(lambda x: mg.functional.dropout(x, 0.5), x)
+    after = mg.default_generator().random()
+    np.sum(y).backward()
+    np.testing.assert_array_equal(x.grad.data, y.data)
+    mg.seed(0)
+    mg.functional.dropout(x, 0.5)
+    assert after == mg.default_generator().random()
+
+
+def test_a_checkpoint_of_an_unsteady_function_is_an_error():
+    x, own = leaf(*np.ones(10)), np.random.default_rng(0)
+    y = mg.checkpoint(lambda x: mg.functional.dropout(x, 0.5, rng=own), x)
+    with pytest.raises(RuntimeError, match="gave another result when it was called again"):
+        np.sum(y).backward()
+
+
+def test_a_checkpoint_of_nothing_to_differentiate():
+    assert not mg.checkpoint(np.sin, mg.tensor(1.0)).requires_grad
+    with mg.no_grad():
+        assert not mg.checkpoint(np.sin, leaf(1.0)).requires_grad
+    with pytest.raises(TypeError, match="checkpoint: the function returned float, not a Tensor"):
+        mg.checkpoint(lambda x: 1.0, leaf(1.0))
+
+
+def test_the_time_of_a_graph_grows_with_its_nodes_and_not_its_paths():
+    x = leaf(1.0)
+    y = x
+    for _ in range(1000):
+        y = (y + y) * 0.5
+    y.backward()  # over 2¹⁰⁰⁰ paths
+    assert x.grad.item() == 1

@@ -1,0 +1,167 @@
+"""The checker catches what is wrong, and says where."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+import minigrad as mg
+import minigrad.functional as F
+from minigrad import nn
+from minigrad.testing import arrays, axes, broadcastable, check_gradients, check_layer, shapes
+
+X = np.array([[0.5, -1.0, 2.0], [1.5, 0.3, -0.7]])
+
+
+def wrong_factor(x, /):
+    return x**3, (lambda g: g * 2 * x**2,)
+
+
+def wrong_sign(x, /):
+    return np.cos(x), (lambda g: g * np.sin(x),)
+
+
+def forgets_its_input(x, /):
+    y = np.asarray(x if isinstance(x, np.ndarray) else x.data)
+    return x * x, (lambda g: g * 2 * y,)
+
+
+def no_mean(x, /):
+    m, s = np.mean(x, axis=-1, keepdims=True), np.std(x, axis=-1, keepdims=True)
+    return (x - m) / s, (lambda g: g / s,)
+
+
+def transposed(x, /):
+    w = np.array([[1.0, 2.0, 0.0], [0.0, 1.0, 3.0], [2.0, 0.0, 1.0]])
+    return x @ w, (lambda g: g @ w,)
+
+
+def overwrites(x, /):
+    index = ([0, 0], [1, 1])
+    shape = x.shape
+
+    def pull(g):
+        h = np.zeros(shape)
+        h[index] = g
+        return h
+
+    return x[index], (pull,)
+
+
+def softmax_by_element(x, /):
+    p = F.softmax.function(x)
+    return p, (lambda g: g * p * (1 - p),)
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (wrong_factor, r"the gradient is .* \(ratio 0\.66666"),
+        (wrong_sign, r"\(ratio -1\)"),
+        (no_mean, "input 0 at"),
+        (transposed, "input 0 at"),
+        (overwrites, r"input 0 at \[0, 1\]: .* \(ratio"),
+        (softmax_by_element, "6 of 6 entries are wrong"),
+        (forgets_its_input, r"the gradient of the gradient is 0, differences give .* \(ratio 0\)"),
+    ],
+)
+def test_wrong_rules_are_caught(function, words):
+    rule = mg.rule()(function)
+    mg.autograd.RULES.remove(rule)
+    with pytest.raises(AssertionError, match=words):
+        check_gradients(rule, X)
+
+
+def test_a_wrong_kernel_of_every_definition_would_be_caught():
+    for f in (F.softmax, F.relu):
+        right = f.fast.function
+
+        def wrong(*args, right=right, **settings):
+            y, pullbacks = right(*args, **settings)
+            return y, tuple(lambda g, p=p: p(g) * 1.001 for p in pullbacks)
+
+        f.fast.function = wrong
+        try:
+            with pytest.raises(AssertionError, match="ratio 1.001"):
+                check_gradients(f, X, order=1)
+        finally:
+            f.fast.function = right
+
+
+def test_a_check_that_proves_nothing_is_an_error():
+    with pytest.raises(AssertionError, match="proves nothing"):
+        check_gradients(lambda x: np.sum(F.softmax(x)), X)
+    check_gradients(np.sign, X, flat=True)
+
+
+def test_kinks_are_pointed_out():
+    with pytest.raises(AssertionError, match="kink or a jump"):
+        check_gradients(np.abs, np.array([1e-4, 1.0]))
+
+
+def test_unsteady_functions_are_refused():
+    with pytest.raises(ValueError, match="another result when it is called again"):
+        check_gradients(lambda x: F.dropout(x, 0.5), X)
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="none of the inputs is floating-point"):
+        check_gradients(np.sin, np.arange(3))
+    with pytest.raises(ValueError, match="'central' or 'complex'"):
+        check_gradients(np.sin, X, method="exact")
+    with pytest.raises(TypeError, match="for functions there is check_gradients"):
+        check_layer(np.sin, X)
+
+
+class Broken(nn.Module):
+    def __init__(self, how):
+        self.how = how
+        self.weight = nn.Parameter(np.ones(3))
+        self.unused = nn.Parameter(np.ones(3)) if how == "unused" else None
+
+    def forward(self, x):
+        if self.how == "writes":
+            (x if isinstance(x, np.ndarray) else x.data)[0, 0] += 1e-9
+        if self.how == "training" and self.training:
+            return mg.Tensor((x * self.weight).data) + x
+        return x * self.weight
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("unused", "parameters that the output does not depend on: unused"),
+        ("training", "the gradient is 0, differences give"),
+        ("writes", "another result|written into its input"),
+    ],
+)
+def test_broken_layers_are_caught(how, words):
+    with pytest.raises((AssertionError, ValueError), match=words):
+        check_layer(Broken(how), X)
+
+
+def test_a_checked_layer_is_left_as_it_was():
+    layer = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout(0.5)).eval()
+    before, drawn = layer.state_dict(), mg.default_generator().bit_generator.state
+    arrays_before = [p.data for p in layer.parameters()]
+    check_layer(layer, X)
+    for name, value in layer.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+    assert all(p.data is a and p.node is None for p, a in zip(layer.parameters(), arrays_before, strict=True))
+    assert not layer.training
+    assert mg.default_generator().bit_generator.state == drawn
+
+
+@given(arrays(shapes(), gap=0.1))
+def test_arrays_keep_away_from_zero_and_each_other(x):
+    assert (np.abs(x) >= 0.1).all()
+    assert len(np.unique(x)) == x.size
+
+
+@given(broadcastable((2, 1, 3)))
+def test_broadcastable(shape):
+    assert np.broadcast_shapes(shape, (2, 1, 3)) == (2, 1, 3)
+
+
+@given(axes(2))
+def test_axes(axis):
+    np.sum(np.ones((2, 3)), axis=axis)
