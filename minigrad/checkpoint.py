@@ -35,8 +35,8 @@ def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
     >>> import numpy as np, minigrad as mg
     >>> x = mg.tensor([1.0, 2.0], requires_grad=True)
     >>> np.sum(mg.checkpoint(lambda x: np.exp(np.sin(x)), x)).backward()
-    >>> x.grad
-    tensor([ 1.2533808, -1.0331168])
+    >>> np.round(x.grad, 4)
+    tensor([ 1.2534, -1.0331])
     """
     if not is_grad_enabled():
         return f(*inputs)
