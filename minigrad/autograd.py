@@ -298,7 +298,7 @@ class Definition(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         given = {**self.defaults, **dict(zip(self.names, args, strict=False)), **kwargs}
-        if not len(given) == len(self.names) >= len(args):
+        if len(given) != len(self.names) or len(args) + len(kwargs) > len({*self.names[: len(args)], *kwargs}):
             self.__signature__.bind(*args, **kwargs)  # says what is wrong
         if self.check is not None:
             self.check(**given)

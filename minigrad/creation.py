@@ -14,6 +14,8 @@ _generator = np.random.default_rng()
 
 def seed(n: int | None = None) -> None:
     """Start minigrad's generator anew from n; the same n, the same numbers. None: from the system's entropy."""
+    if n is not None and (not isinstance(n, int | np.integer) or n < 0):
+        raise TypeError(f"a seed is a whole number from 0 on, not {n!r}")
     _generator.bit_generator.state = np.random.default_rng(n).bit_generator.state
 
 

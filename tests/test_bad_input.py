@@ -1,0 +1,114 @@
+"""What a user will try, for functions: the right error, with the shapes and the cure. Layers: see nn/test_layers.py."""
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+import minigrad.functional as F
+
+X = mg.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], requires_grad=True)
+ROW = X.data[0]
+INTS = mg.tensor([[1, 2], [3, 4]])
+
+FUNCTIONAL = [
+    (lambda: F.relu([1.0]), TypeError, "relu: x must be a Tensor or an ndarray, not list"),
+    (lambda: F.sigmoid(INTS), TypeError, r"sigmoid: x must be floating-point, not int64: use .astype\(np.float32\)"),
+    (lambda: F.softmax(INTS), TypeError, "softmax: x must be floating-point"),
+    (lambda: F.softmax(X, axis=2), ValueError, "axis 2 is out of bounds"),
+    (lambda: F.softmax(X, dim=1), TypeError, "unexpected keyword argument 'dim'"),
+    (lambda: F.softmax(), TypeError, "missing a required argument: 'x'"),
+    (lambda: F.softmax(X, -1, 3), TypeError, "too many positional arguments"),
+    (lambda: F.softmax(X, x=X), TypeError, "multiple values for argument 'x'"),
+    (lambda: F.gelu(X, "erf"), ValueError, "approximate must be 'none' or 'tanh', not 'erf'"),
+    (lambda: F.masked_softmax(X, np.ones((2, 3))), TypeError, "a mask must be boolean"),
+    (lambda: F.masked_softmax(X, np.ones(2, bool)), ValueError, r"a mask of shape \(2,\) does not broadcast to the scores'"),
+    (lambda: F.masked_softmax(X, True), TypeError, "a mask must be boolean.*not bool"),
+    (lambda: F.layer_norm(X, 4), ValueError, r"expected x of shape \(\.\.\., 4\), got \(2, 3\)"),
+    (lambda: F.layer_norm(X, (2, 3, 1)), ValueError, r"expected x of shape \(\.\.\., 2, 3, 1\)"),
+    (lambda: F.layer_norm(X, 3, np.ones(2)), ValueError, r"expected weight of shape \(3,\), got \(2,\)"),
+    (lambda: F.layer_norm(X, 3, eps=-1.0), ValueError, "eps must be a positive number, not -1.0"),
+    (lambda: F.rms_norm(X, 2), ValueError, "rms_norm: expected x of shape"),
+    (lambda: F.batch_norm(X, training=True, weight=np.ones(2)), ValueError, r"weight has shape \(2,\), but x \(2, 3\) has C=3 at axis 1"),
+    (lambda: F.batch_norm(ROW), ValueError, r"x must be \(N, C\) or \(N, C, L\), got \(3,\)"),
+    (lambda: F.batch_norm(X[:1], training=True), ValueError, "one value per channel"),
+    (lambda: F.group_norm(X, 2), ValueError, "has no axis 1 that num_groups=2 divides"),
+    (lambda: F.group_norm(X, 3), ValueError, "one value per group"),
+    (lambda: F.instance_norm(X), ValueError, r"x must be \(N, C, L\)"),
+    (lambda: F.linear(X, np.ones((2, 4))), ValueError, r"linear: expected x of shape \(\.\.\., 4\), got \(2, 3\)"),
+    (lambda: F.linear(X, np.ones((2, 3), np.float32), np.ones(3)), ValueError, r"expected bias of shape \(2,\), got \(3,\)"),
+    (lambda: F.linear(X, np.ones(3)), ValueError, r"weight must be \(out_features, in_features\), got \(3,\)"),
+    (lambda: F.linear(X, np.ones((2, 3))), TypeError, "x is float32, weight float64"),
+    (lambda: F.embedding([5], X), IndexError, r"ids\[0\] is 5, but there are only 0 to 1"),
+    (lambda: F.embedding([True], X), TypeError, "ids must be integers, not bool"),
+    (lambda: F.embedding([0], X, padding_idx=2), IndexError, "padding_idx is 2"),
+    (lambda: F.one_hot([3], 3), IndexError, r"one_hot: ids\[0\] is 3"),
+    (lambda: F.dropout(X, 2.0), ValueError, "a probability lies between 0 and 1, not 2.0"),
+    (lambda: F.scaled_dot_product_attention(X, X, X[:1]), ValueError, r"query \(2, 3\), key \(2, 3\) and value \(1, 3\) must be"),
+    (lambda: F.scaled_dot_product_attention(X, X[:, :2], X), ValueError, r"must be \(\.\.\., Tq, E\)"),
+    (lambda: F.scaled_dot_product_attention(X, X, X, np.ones((3, 3), bool)), ValueError, "does not broadcast to the scores' shape"),
+    (lambda: F.scaled_dot_product_attention(X, X, X, np.zeros((2, 2))), TypeError, "True where attention is allowed, not float64"),
+    (lambda: F.cross_entropy(X, [0, 3]), IndexError, r"target\[1\] is 3, but there are only 0 to 2"),
+    (lambda: F.cross_entropy(X, [0, -1]), IndexError, r"target\[1\] is -1"),
+    (lambda: F.cross_entropy(X, [0.0, 1.0]), TypeError, "target must be integers, not float64"),
+    (lambda: F.cross_entropy(X, [0, 1, 2]), ValueError, r"input has shape \(2, 3\) and target \(3,\); expected .*the class axis is the last"),
+    (lambda: F.cross_entropy(X, [0, 1], reduction="avg"), ValueError, "reduction must be 'mean', 'sum' or 'none', not 'avg'"),
+    (lambda: F.cross_entropy(X, [0, 1], label_smoothing=1.5), ValueError, "between 0 and 1"),
+    (lambda: F.nll_loss(X, [0, 9]), IndexError, r"nll_loss: target\[1\] is 9"),
+    (lambda: F.mse_loss(X, X[:1]), ValueError, r"input has shape \(2, 3\) and target \(1, 3\); they must be equal"),
+    (lambda: F.mse_loss(X, 1.0), TypeError, "target must be a Tensor or an ndarray, not float"),
+    (lambda: F.huber_loss(X, X, delta=0.0), ValueError, "delta must be a positive number, not 0.0"),
+    (lambda: F.binary_cross_entropy_with_logits(X, X.data[:, :1]), ValueError, "broadcasting would average the wrong pairs"),
+]  # fmt: skip
+
+ARRAYS = [
+    (lambda: X + np.ones((4, 5)), ValueError, "could not be broadcast"),
+    (lambda: X @ X, ValueError, "matmul"),
+    (lambda: X.reshape(4, 4), ValueError, "cannot reshape"),
+    (lambda: np.sum(X, axis=2), ValueError, "axis 2 is out of bounds"),
+    (lambda: np.max(X, axis=(0, 0)), ValueError, "repeated axis|duplicate"),
+    (lambda: np.max(mg.zeros(2, 0), axis=1), ValueError, r"max of no elements: axis 1 of shape \(2, 0\)"),
+    (lambda: np.median(mg.zeros(0)), ValueError, "median of no elements"),
+    (lambda: np.var(mg.ones(1), ddof=1), ValueError, "var with ddof=1 needs more than 1 elements along axis None, got 1"),
+    (lambda: np.std(X, axis=0, ddof=2), ValueError, "std with ddof=2 needs more than 2 elements along axis 0, got 2"),
+    (lambda: np.clip(X), ValueError, "clip needs a bound"),
+    (lambda: np.average(X, weights=np.ones(2)), ValueError, r"weights of shape \(2,\) must have the shape of x \(2, 3\)"),
+    (lambda: np.linalg.norm(X, 2), ValueError, "ord=2 has no derivative rule here"),
+    (lambda: np.linalg.norm(X[0], 0), ValueError, "a count has no derivative"),
+    (lambda: np.transpose(X, (0,)), ValueError, "axes"),
+    (lambda: np.matrix_transpose(X[0]), ValueError, "needs two axes"),
+    (lambda: np.concatenate([X, X[0]]), ValueError, "same number of dimensions"),
+    (lambda: np.concatenate([mg.tensor(1.0)]), ValueError, "only stacked"),
+    (lambda: np.stack([X, X[0]]), ValueError, r"the shapes must be equal, not \(2, 3\), \(3,\)"),
+    (lambda: np.split(X, 2, axis=1), ValueError, "axis 1 of shape .2, 3. cannot be cut into 2 equal parts"),
+    (lambda: np.array_split(X, 0), ValueError, "must be positive, not 0"),
+    (lambda: np.pad(X, 1, mode="edge"), ValueError, "mode 'edge' has no derivative rule"),
+    (lambda: np.reshape(X, 6, order="F"), ValueError, "reads in order 'C', not 'F'"),
+    (lambda: X[2], IndexError, "out of bounds"),
+    (lambda: X[0.5], IndexError, "integers"),
+    (lambda: X[np.ones(3, bool)], IndexError, "boolean"),
+    (lambda: np.take(X, 7), IndexError, "out of bounds"),
+    (lambda: np.take_along_axis(X, [0, 1], 0), ValueError, "same number of axes"),
+    (lambda: np.diag(mg.zeros(1, 1, 1)), ValueError, "takes one axis or two"),
+    (lambda: mg.index_update(X, 5, 0.0), IndexError, "out of bounds"),
+    (lambda: mg.index_update(X, 0, np.ones(4)), ValueError, "broadcast"),
+    (lambda: mg.index_update(INTS, 0, 0.5), TypeError, "values of dtype float32 cannot be written into x of dtype int64"),
+    (lambda: np.einsum("ij,jk", X), ValueError, "names 2 operands, got 1"),
+    (lambda: np.einsum("i", X), ValueError, "'i' of 'i' does not fit an operand of 2 axes"),
+    (lambda: np.einsum(X, [0, 1]), TypeError, "takes its subscripts as a string"),
+    (lambda: np.tensordot(X, X, 1), ValueError, "differ in length"),
+    (lambda: np.linalg.multi_dot([X]), ValueError, "at least two arrays, got 1"),
+    (lambda: np.linalg.inv(X), np.linalg.LinAlgError, "square"),
+    (lambda: np.linalg.inv(mg.zeros(2, 2)), np.linalg.LinAlgError, "Singular"),
+    (lambda: np.astype(X, int), TypeError, r"astype\(int64\) of a tensor that requires a gradient"),
+    (lambda: mg.zeros(-1), ValueError, "negative dimensions"),
+    (lambda: mg.tensor([1.0], dtype="text"), TypeError, "text"),
+    (lambda: mg.seed("a"), TypeError, "seed"),
+    (lambda: X + "a", TypeError, "a tensor holds numbers"),
+    (lambda: X + None, TypeError, "unsupported"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "error", "words"), FUNCTIONAL + ARRAYS)
+def test_bad_input(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
