@@ -49,7 +49,7 @@ class Node:
     def __init__(
         self,
         rule: Rule,
-        inputs: tuple[Any, ...],
+        inputs: Sequence[Any],
         settings: dict[str, Any],
         pullbacks: Sequence[Pullback | None],
         value: Array,
@@ -176,7 +176,7 @@ class Rule:
         if wanted and _mode.recording:
             if len(pullbacks) != len(vertices):
                 raise TypeError(f"rule {self.name} has {len(vertices)} inputs and returned {len(pullbacks)} pullbacks")
-            result.node = Node(self, tuple(vertices), settings, pullbacks, value)
+            result.node = Node(self, vertices, settings, pullbacks, value)
             result._requires_grad = True
         else:
             result.node = None
@@ -353,13 +353,13 @@ def _local(definition: Callable[..., Any]) -> Callable[..., Any]:
 
 def history(vertices: Iterable[Vertex], since: int = -1) -> list[Node]:
     """The nodes made after the stamp `since` that lead to these vertices, oldest first, each once."""
-    seen: set[Node] = set()
-    stack = list(vertices)
+    seen = {v for v in vertices if type(v) is Node and v.stamp > since}
+    stack = list(seen)
     while stack:
-        v = stack.pop()
-        if type(v) is Node and v not in seen and v.stamp > since:
-            seen.add(v)
-            stack += v.inputs
+        for v in stack.pop().inputs:
+            if type(v) is Node and v not in seen and v.stamp > since:
+                seen.add(v)
+                stack.append(v)
     return sorted(seen, key=attrgetter("stamp"))
 
 
@@ -399,7 +399,7 @@ def propagate(
                 if needed is not None and v not in needed:
                     continue
                 h = pullback(g)
-                if isinstance(h, np.generic):  # NumPy makes scalars of 0-d arrays
+                if type(h) is not np.ndarray and isinstance(h, np.generic):  # NumPy makes scalars of 0-d arrays
                     h = np.asarray(h)
                 if h.shape != v.shape:
                     h = _fit(h, v, node)

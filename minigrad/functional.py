@@ -437,6 +437,39 @@ def attention(q: X, k: X, v: X, mask: Array | None, kept: Array | None, scale: f
     return (weights if kept is None else weights * kept) @ v
 
 
+@Definition
+def self_attention(qkv: X, num_heads: int, mask: Array | None, kept: Array | None, scale: float) -> X:
+    """attention in num_heads heads side by side, of queries, keys and values that lie beside each other.
+
+    qkv: (B, T, 3 D), gives (B, T, D); each head has E = D / num_heads features. mask, kept: as in attention.
+    """
+    b, t, width = qkv.shape
+    parts = np.reshape(qkv, (b, t, 3, num_heads, width // (3 * num_heads)))  # (B, T, 3, H, E)
+    q, k, v = np.transpose(parts, (2, 0, 3, 1, 4))  # each (B, H, T, E)
+    y = attention(q, k, v, mask, kept, scale)
+    return np.reshape(np.swapaxes(y, 1, 2), (b, t, width // 3))
+
+
+def attention_masks(
+    name: str,
+    shape: tuple[int, ...],
+    attn_mask: X | None,
+    is_causal: bool,
+    dropout_p: float,
+    rng: np.random.Generator | None,
+    dtype: Any,
+) -> tuple[Array | None, Array | None]:
+    """What scores of this shape may see, and what of the weights dropout has kept; None for everything."""
+    _probability(name, dropout_p)
+    if attn_mask is not None:
+        _mask(name, attn_mask, shape)
+        attn_mask = detached(attn_mask)
+    if is_causal:
+        causal = np.tri(*shape[-2:], dtype=bool)
+        attn_mask = causal if attn_mask is None else attn_mask & causal
+    return attn_mask, dropout_mask(shape, dropout_p, rng, dtype) if dropout_p else None
+
+
 def scaled_dot_product_attention(
     query: X,
     key: X,
@@ -456,7 +489,6 @@ def scaled_dot_product_attention(
     """
     name = "scaled_dot_product_attention"
     _floats(name, query=query, key=key, value=value)
-    _probability(name, dropout_p)
     if (
         min(query.ndim, key.ndim, value.ndim) < 2
         or query.shape[-1] != key.shape[-1]
@@ -466,16 +498,9 @@ def scaled_dot_product_attention(
             f"{name}: query {query.shape}, key {key.shape} and value {value.shape} must be "
             "(..., Tq, E), (..., Tk, E) and (..., Tk, Ev)"
         )
-    tq, tk = query.shape[-2], key.shape[-2]
-    shape = (*np.broadcast_shapes(query.shape[:-2], key.shape[:-2]), tq, tk)
-    if attn_mask is not None:
-        _mask(name, attn_mask, shape)
-        attn_mask = detached(attn_mask)
-    if is_causal:
-        causal = np.tri(tq, tk, dtype=bool)
-        attn_mask = causal if attn_mask is None else attn_mask & causal
-    kept = dropout_mask(shape, dropout_p, rng, query.dtype) if dropout_p else None
-    return attention(query, key, value, attn_mask, kept, query.shape[-1] ** -0.5 if scale is None else scale)
+    shape = (*np.broadcast_shapes(query.shape[:-2], key.shape[:-2]), query.shape[-2], key.shape[-2])
+    mask, kept = attention_masks(name, shape, attn_mask, is_causal, dropout_p, rng, query.dtype)
+    return attention(query, key, value, mask, kept, query.shape[-1] ** -0.5 if scale is None else scale)
 
 
 # ---- losses ----------------------------------------------------------------------------------------------------------

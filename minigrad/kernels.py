@@ -224,6 +224,22 @@ def _attention(q, k, v, /, mask, kept, scale):
     return w @ v, (lambda g: pull_scores(g) @ k, lambda g: pull_scores(g).mT @ q, lambda g: w.mT @ g)
 
 
+@F.self_attention.kernel
+def _self_attention(qkv, /, num_heads, mask, kept, scale):
+    b, t, width = qkv.shape
+    parts = qkv.reshape(b, t, 3, num_heads, width // (3 * num_heads))
+    y, pullbacks = _attention.function(*parts.transpose(2, 0, 3, 1, 4), mask=mask, kept=kept, scale=scale)
+
+    def pull(g):
+        g = g.reshape(b, t, num_heads, width // (3 * num_heads)).swapaxes(1, 2)
+        h = np.empty(parts.shape, g.dtype)
+        for i, pullback in enumerate(pullbacks):
+            h[:, :, i] = pullback(g).swapaxes(1, 2)
+        return h.reshape(qkv.shape)
+
+    return y.swapaxes(1, 2).reshape(b, t, width // 3), (pull,)
+
+
 # ---- losses ----------------------------------------------------------------------------------------------------------
 
 

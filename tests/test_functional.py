@@ -68,6 +68,10 @@ SAMPLES = {
         {"q": A(3, 2) * 60, "k": A(3, 2), "v": A(3, 4), "mask": MASK, "kept": None, "scale": 1.0},
         {"q": A(3, 2) * 60, "k": A(3, 2), "v": A(3, 4), "mask": None, "kept": None, "scale": 1.0},
     ],
+    F.self_attention: [
+        {"qkv": A(2, 3, 12), "num_heads": 2, "mask": None, "kept": None, "scale": 0.7},
+        {"qkv": A(1, 3, 6), "num_heads": 1, "mask": MASK, "kept": (A(3, 3) > -1) * 1.5, "scale": 0.7},
+    ],
     F.cross_entropy: [
         {"input": A(2, 3, 4), "target": TARGET},
         {"input": A(2, 4), "target": [1, 3], "label_smoothing": 0.2},

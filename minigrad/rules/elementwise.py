@@ -14,13 +14,15 @@ import numpy as np
 from minigrad.autograd import implements, rule
 from minigrad.tensor import Array, Tensor, detached, needs_float
 
+_BOTH = (lambda g: g, lambda g: g)
+
 # ---- arithmetic ------------------------------------------------------------------------------------------------------
 
 
 @rule(np.add)
 def add(x, y, /):
     """x + y"""
-    return x + y, (lambda g: g, lambda g: g)
+    return x + y, _BOTH  # no new functions: a tenth of the time of a small addition
 
 
 @rule(np.subtract)
