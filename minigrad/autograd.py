@@ -60,6 +60,8 @@ class Node:
         self.pullbacks: Sequence[Pullback | None] | None = pullbacks
         self.shape = value.shape
         self.dtype = value.dtype
+        if self.dtype.kind != "f":
+            needs_float(f"the gradient of {rule.name}", self.dtype)
         self.hooks: Hooks | None = None
         self.stamp = next(stamps)
 
@@ -80,6 +82,7 @@ class _Mode(threading.local):
 
     def __init__(self) -> None:
         self.recording = True
+        self.recomputing = False  # whether a checkpoint runs its function again: then nothing is to be counted twice
         self.before: list[bool] = []
 
 
@@ -115,6 +118,21 @@ class enable_grad(_Recording):  # noqa: N801
     """Record inside of this `with` (or decorated function), even within `no_grad`."""
 
     value = True
+
+
+class recomputing(ContextDecorator):  # noqa: N801
+    """Inside of this `with` a function is run again only for its gradient: running statistics stay as they are."""
+
+    def __enter__(self) -> None:
+        self.before, _mode.recomputing = _mode.recomputing, True
+
+    def __exit__(self, *_: object) -> None:
+        _mode.recomputing = self.before
+
+
+def is_recomputing() -> bool:
+    """Whether this thread runs a function again only for its gradient."""
+    return _mode.recomputing
 
 
 def is_grad_enabled() -> bool:
@@ -156,7 +174,7 @@ class Rule:
         for x in inputs:
             if isinstance(x, Tensor):
                 tensors = True
-                arrays.append(x.data)
+                arrays.append(x._array)
                 if x._requires_grad:
                     wanted = True
                     vertices.append(x.node or x)
@@ -168,10 +186,12 @@ class Rule:
             arrays = [x if isinstance(x, np.generic) else array for x, array in zip(inputs, arrays, strict=True)]
             return self.function(*arrays, **settings)[0]
         value, pullbacks = self.function(*arrays, **settings)
-        if type(value) is not np.ndarray:  # NumPy makes scalars of 0-d arrays
+        if type(value) is not np.ndarray:
+            if not isinstance(value, np.generic | int | float):  # NumPy makes scalars of 0-d arrays
+                raise TypeError(f"rule {self.name} must return one array and its pullbacks, not {type(value).__name__}")
             value = np.asarray(value)
         result = Tensor.__new__(Tensor)
-        result.data = value
+        result._array = value
         result.grad = result.hooks = None
         if wanted and _mode.recording:
             if len(pullbacks) != len(vertices):
@@ -236,6 +256,11 @@ def rule(*numpy_functions: Callable[..., Any], linear: bool = False) -> Callable
     """
 
     def register(function: Callable[..., Any]) -> Rule:
+        if not inspect.isfunction(function):
+            raise TypeError(
+                f"a rule is made of a function, not {type(function).__name__}: write @mg.rule(), with brackets"
+            )
+
         def again(*inputs: Any, **settings: Any) -> Any:
             value = made(*inputs, **settings)
             return value, value.node.pullbacks
@@ -290,6 +315,7 @@ class Definition(Generic[P, R]):
         self.__signature__ = inspect.signature(function)
         parameters = self.__signature__.parameters.values()
         self.names = tuple(p.name for p in parameters)
+        self.positional = sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
         self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         DEFINITIONS.append(self)
 
@@ -298,7 +324,11 @@ class Definition(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         given = {**self.defaults, **dict(zip(self.names, args, strict=False)), **kwargs}
-        if len(given) != len(self.names) or len(args) + len(kwargs) > len({*self.names[: len(args)], *kwargs}):
+        if (
+            len(args) > self.positional
+            or len(given) != len(self.names)
+            or not kwargs.keys().isdisjoint(self.names[: len(args)])
+        ):
             self.__signature__.bind(*args, **kwargs)  # says what is wrong
         if self.check is not None:
             self.check(**given)
@@ -318,7 +348,17 @@ class Definition(Generic[P, R]):
         def definition(*inputs: Any, **settings: Any) -> Any:
             return self.function(**dict(zip(self.fast.inputs, inputs, strict=True)), **settings)  # type: ignore
 
-        self.fast = Rule(function, _local(definition))
+        @functools.wraps(function)
+        def wide(*inputs: Any, **settings: Any) -> Any:
+            """float16 is computed in float32."""
+            halves = [isinstance(x, np.ndarray | np.generic) and x.dtype == np.float16 for x in inputs]
+            if not any(halves):
+                return function(*inputs, **settings)
+            widened = (x.astype(np.float32) if half else x for x, half in zip(inputs, halves, strict=True))
+            value, pullbacks = function(*widened, **settings)
+            return value.astype(np.float16), pullbacks
+
+        self.fast = Rule(wide, _local(definition))
         self.fast.name = self.__name__
         return self.fast
 
@@ -367,7 +407,8 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     """Sum g over the axes along which NumPy stretched an array of this shape."""
     lead = len(g.shape) - len(shape)
     axes = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1 and g.shape[lead + i] != 1)
-    return np.reshape(np.sum(g, axis=axes), shape)
+    # in float64: NumPy adds rows one by one, which in float32 loses 1 % over 10⁶ of them
+    return np.reshape(np.sum(g, axis=axes, dtype=np.float64), shape).astype(g.dtype)
 
 
 def propagate(
@@ -380,6 +421,7 @@ def propagate(
     """Pull cotangents back through these nodes; returns what arrives at the targets, or (None) at every leaf.
 
     targets: vertices, each with its Tensor where there is one. The nodes are taken from the list, youngest first.
+    create_graph: what arrives is part of a graph that goes on into these nodes.
     """
     needed = None if targets is None else _leading_to(targets, nodes)
     pullbacks = _replay(nodes, needed, targets or {}) if create_graph else None
@@ -387,7 +429,7 @@ def propagate(
     while nodes:
         node = nodes.pop()  # from the list, too, so that what is freed below is gone at once
         g = cotangents.pop(node, None)
-        if g is not None:
+        if g is not None and (needed is None or node in needed):
             if node.hooks:
                 g = call_hooks(node, g)
             if targets is not None and node in targets:
@@ -423,7 +465,7 @@ def _leading_to(targets: Iterable[Vertex], nodes: list[Node]) -> set[Vertex]:
 
 
 def _replay(nodes: list[Node], needed: set[Vertex] | None, targets: Mapping[Vertex, Tensor | None]) -> dict[Node, Any]:
-    """Pullbacks that record: the rules are run again on Tensors, from the leaves and the targets on."""
+    """Pullbacks that record: the rules are run again on Tensors, which hang on the graph where the first ones did."""
     tensors = {v: t for v, t in targets.items() if type(v) is Node and t is not None}
     wanted = set(nodes if needed is None else needed)
     for node in reversed(nodes):
@@ -434,10 +476,15 @@ def _replay(nodes: list[Node], needed: set[Vertex] | None, targets: Mapping[Vert
         if node in wanted:
             inputs = [tensors[v] if type(v) is Node else v for v in node.inputs]
             value, pullbacks[node] = node.rule.replay(*inputs, **node.settings)
-            if node.hooks and value.node is not None:
-                value.node.hooks = node.hooks
-            tensors.setdefault(node, value)
+            tensors.setdefault(node, hung_on(value.data, node))
     return pullbacks
+
+
+def hung_on(value: Array, node: Node) -> Tensor:
+    """The tensor of this value that this node made."""
+    tensor = Tensor(value)
+    tensor.node, tensor._requires_grad = node, True
+    return tensor
 
 
 def _fit(g: Any, v: Vertex, node: Node) -> Any:
@@ -453,7 +500,7 @@ def _fit(g: Any, v: Vertex, node: Node) -> Any:
 def call_hooks(at: Vertex, g: Any) -> Any:
     """The gradient g after this vertex's hooks; an array again where it was one."""
     for hook in list((at.hooks or {}).values()):
-        found = hook(g if isinstance(g, Tensor) else Tensor(g))
+        found = hook(g if isinstance(g, Tensor) else Tensor(np.array(g)))  # a copy: others may share g
         if found is not None:
             if not isinstance(found, Tensor) or found.shape != at.shape:
                 raise ValueError(f"a hook must return None or a Tensor of shape {at.shape}, not {found!r}")
@@ -509,12 +556,10 @@ def _pull(
         for v, g in arrived.items():
             if v.hooks and isinstance(v, Tensor):
                 g = call_hooks(v, g)
-            if not isinstance(g, Tensor):
-                g = np.asarray(g)
-                if g.base is not None or id(g) in taken:  # a leaf's gradient may be written into, so it is its own
-                    g = g.copy()
-                taken.add(id(g))
-                g = Tensor(g)
+            g = g if isinstance(g, Tensor) else Tensor(np.asarray(g))
+            if g.data.base is not None or id(g.data) in taken:  # it may be written into, so it must be its own
+                g = +g
+            taken.add(id(g.data))
             arrived[v] = g
         return arrived
 
@@ -541,8 +586,7 @@ def grad(
     """The gradients of outputs (summed, weighted with grad_outputs) with respect to inputs; `.grad` stays as it is.
 
     Only what lies between the outputs and the inputs is computed. Raises ValueError for an input that no output
-    depends on, or with allow_unused=True gives None for it. With create_graph=True the graph is run again, and what
-    comes back depends on the leaves and on the inputs named here, not on other tensors in between.
+    depends on, or with allow_unused=True gives None for it. create_graph=True makes the gradients differentiable.
 
     >>> import minigrad as mg
     >>> x = mg.tensor(3.0, requires_grad=True)

@@ -14,9 +14,11 @@ from minigrad.autograd import (
     Vertex,
     enable_grad,
     history,
+    hung_on,
     is_grad_enabled,
     no_grad,
     propagate,
+    recomputing,
     shared,
     stamps,
     vertex,
@@ -29,7 +31,7 @@ def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
     """f(*inputs), keeping only the inputs: whatever f computes on the way is computed again for the backward pass.
 
     f may use parameters of its own. What it draws from minigrad's generator is drawn again; should it do something
-    else when it is called again (another generator, a counter), backward raises RuntimeError.
+    else when it is called again (another generator, a counter), backward raises RuntimeError. Batch norm counts once.
     Chen, Xu, Zhang, Guestrin: Training Deep Nets with Sublinear Memory Cost (2016).
 
     >>> import numpy as np, minigrad as mg
@@ -44,16 +46,18 @@ def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
     value, nodes, ends = _run(f, inputs)
     if not nodes:
         return value
+    result = value.data
     given = {vertex(x): x for x in inputs if isinstance(x, Tensor) and x.requires_grad}
 
     def again() -> tuple[Tensor, list[Node]]:
         generator = default_generator().bit_generator
         now, generator.state = generator.state, state
         try:
-            repeated, nodes, ends_again = _run(f, inputs)
+            with recomputing():
+                repeated, nodes, ends_again = _run(f, inputs)
         finally:
             generator.state = now
-        if ends_again != ends or not np.array_equal(repeated.data, value.data, equal_nan=True):
+        if ends_again != ends or not np.array_equal(repeated.data, result, equal_nan=True):
             raise RuntimeError(
                 "checkpoint: the function gave another result when it was called again for the backward pass"
             )
@@ -74,10 +78,7 @@ def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
 
     rule = Rule(recompute)
     rule.name = "checkpoint"
-    value = value.detach()
-    value.node = Node(rule, tuple(ends), {}, pullbacks(), value.data)
-    value._requires_grad = True
-    return value
+    return hung_on(result, Node(rule, ends, {}, pullbacks(), result))
 
 
 def _run(f: Callable[..., Tensor], inputs: tuple[Any, ...]) -> tuple[Tensor, list[Node], list[Vertex]]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minigrad.autograd import Definition
+from minigrad.autograd import Definition, is_recomputing
 from minigrad.creation import default_generator
 from minigrad.rules.elementwise import erf as erf
 from minigrad.rules.reductions import logsumexp as logsumexp
@@ -35,7 +35,7 @@ def _floats(name: str, **inputs: X) -> None:
 
 def _positive(name: str, **numbers: float) -> None:
     for what, n in numbers.items():
-        if not (isinstance(n, int | float) and n > 0 and math.isfinite(n)):
+        if not (isinstance(n, int | float | np.number) and n > 0 and math.isfinite(n)):
             raise ValueError(f"{name}: {what} must be a positive number, not {n!r}")
 
 
@@ -269,7 +269,7 @@ def batch_norm(
             f"batch_norm: one value per channel, x {x.shape}, has no variance in training: "
             "leave out a last batch of one (drop_last=True), call eval(), or use LayerNorm"
         )
-    if running_mean is not None and running_var is not None and n:
+    if running_mean is not None and running_var is not None and n and not is_recomputing():
         axes = (0, 2)[: x.ndim - 1]
         values = detached(x)
         mean = values.mean(axes, dtype=np.float64)
@@ -299,7 +299,7 @@ def instance_norm(x: X, weight: X | None = None, bias: X | None = None, eps: flo
 
 
 def _tuple(shape: int | tuple[int, ...]) -> tuple[int, ...]:
-    return (shape,) if isinstance(shape, int) else tuple(shape)
+    return (int(shape),) if isinstance(shape, int | np.integer) else tuple(shape)
 
 
 def _normalizes_last(name: str, x: X, normalized_shape: int | tuple[int, ...], **vectors: X | None) -> None:
@@ -421,7 +421,7 @@ def dropout(x: X, p: float = 0.5, training: bool = True, rng: np.random.Generato
 
 
 def _probability(name: str, p: float) -> None:
-    if not (isinstance(p, int | float) and 0 <= p <= 1):
+    if not (isinstance(p, int | float | np.number) and 0 <= p <= 1):
         raise ValueError(f"{name}: a probability lies between 0 and 1, not {p!r}")
 
 
@@ -465,7 +465,7 @@ def attention_masks(
         _mask(name, attn_mask, shape)
         attn_mask = detached(attn_mask)
     if is_causal:
-        causal = np.tri(*shape[-2:], dtype=bool)
+        causal = np.tri(shape[-2], shape[-1], dtype=bool)
         attn_mask = causal if attn_mask is None else attn_mask & causal
     return attn_mask, dropout_mask(shape, dropout_p, rng, dtype) if dropout_p else None
 
@@ -516,6 +516,7 @@ def _reduce(losses: X, reduction: str) -> X:
 def cross_entropy(
     input: X,
     target: ArrayLike | Tensor,
+    *,
     ignore_index: int = -100,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
@@ -527,7 +528,7 @@ def cross_entropy(
     losses of the shape of target. IndexError for a target outside of 0 to V − 1.
     """
     logp = log_softmax(input)
-    losses = nll_loss(logp, target, ignore_index, "none")
+    losses = nll_loss(logp, target, ignore_index=ignore_index, reduction="none")
     if label_smoothing:
         counted = np.asarray(detached(target)) != ignore_index
         losses = (1.0 - label_smoothing) * losses - np.where(counted, label_smoothing * np.mean(logp, axis=-1), 0.0)
@@ -535,7 +536,7 @@ def cross_entropy(
 
 
 @Definition
-def nll_loss(input: X, target: ArrayLike | Tensor, ignore_index: int = -100, reduction: str = "mean") -> X:
+def nll_loss(input: X, target: ArrayLike | Tensor, *, ignore_index: int = -100, reduction: str = "mean") -> X:
     """−input[target]: of log-probabilities (..., V) and integer targets (...); otherwise as cross_entropy."""
     target = np.asarray(detached(target))
     counted = target != ignore_index
@@ -575,26 +576,26 @@ def _(input: X, target: Any, ignore_index: int, reduction: str) -> None:
 
 
 @Definition
-def mse_loss(input: X, target: X, reduction: str = "mean") -> X:
+def mse_loss(input: X, target: X, *, reduction: str = "mean") -> X:
     """(input − target)², of equal shapes."""
     return _reduce((input - target) ** 2, reduction)
 
 
 @Definition
-def l1_loss(input: X, target: X, reduction: str = "mean") -> X:
+def l1_loss(input: X, target: X, *, reduction: str = "mean") -> X:
     """|input − target|, of equal shapes."""
     return _reduce(np.abs(input - target), reduction)
 
 
 @Definition
-def huber_loss(input: X, target: X, reduction: str = "mean", delta: float = 1.0) -> X:
+def huber_loss(input: X, target: X, *, reduction: str = "mean", delta: float = 1.0) -> X:
     """½ d² where |d| ≤ delta, delta (|d| − ½ delta) elsewhere, of d = input − target. Huber (1964)."""
     d = input - target
     return _reduce(np.where(np.abs(d) <= delta, 0.5 * d * d, delta * (np.abs(d) - 0.5 * delta)), reduction)
 
 
 @Definition
-def binary_cross_entropy_with_logits(input: X, target: X, reduction: str = "mean") -> X:
+def binary_cross_entropy_with_logits(input: X, target: X, *, reduction: str = "mean") -> X:
     """−t ln σ(x) − (1 − t) ln(1 − σ(x)) = softplus(x) − t x, of logits x and targets t from 0 to 1, of equal shapes."""
     return _reduce(softplus(input) - target * input, reduction)
 

@@ -82,12 +82,12 @@ def _reflected(ufunc: np.ufunc) -> Callable[[Any, Any], Any]:
 
 
 def _augmented(ufunc: np.ufunc, sign: str) -> Callable[[Any, Any], Any]:
-    """`x += y` binds the name x to a new tensor, as for Python's numbers; a leaf that is being trained refuses."""
+    """`x += y` binds the name x to a new tensor, as for Python's numbers; what is there to be trained refuses."""
 
     def method(self: Tensor, other: Any) -> Any:
-        if self.requires_grad and self.node is None:
+        if self.node is None and (self.requires_grad or self.is_parameter):
             raise TypeError(
-                f"x {sign}= y on a leaf that requires a gradient would leave the leaf behind: write x = x {sign} y "
+                f"x {sign}= y on a leaf to be trained would leave the leaf behind: write x = x {sign} y "
                 f"for a new tensor, or x.data {sign}= ... to change the leaf itself outside of the graph"
             )
         return HANDLERS[ufunc](self, other)
@@ -113,15 +113,16 @@ class Tensor(NDArrayOperatorsMixin):
     tensor([2., 4.])
     """
 
-    __slots__ = ("__weakref__", "_requires_grad", "data", "grad", "hooks", "node")
+    __slots__ = ("__weakref__", "_array", "_requires_grad", "grad", "hooks", "node")
 
-    data: Array
+    is_parameter = False  # nn.Parameter's is True
+    _array: Array  # what `data` shows; the engine reads it here, at a third of the price
     grad: Tensor | None
     hooks: Hooks | None
     node: Node | None
 
     def __init__(self, data: ArrayLike | Tensor, requires_grad: bool = False) -> None:
-        self.data = as_array(data)
+        self._array = as_array(data)
         self.grad = None
         self.hooks = None
         self.node = None
@@ -130,6 +131,19 @@ class Tensor(NDArrayOperatorsMixin):
         self._requires_grad = bool(requires_grad)
 
     # ---- what it is ----
+
+    @property
+    def data(self) -> Array:
+        """The array itself; to be changed in place, or replaced by another array, outside of the graph."""
+        return self._array
+
+    @data.setter
+    def data(self, array: Array) -> None:
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"data is an ndarray, not {type(array).__name__}: of a Tensor y, that is y.data")
+        if self._requires_grad:
+            needs_float("data of a tensor that requires a gradient", array.dtype)
+        self._array = array
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -192,10 +206,20 @@ class Tensor(NDArrayOperatorsMixin):
         return self.data.tolist()
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._number("float(x), or a function of math,"))
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._number("int(x)"))
+
+    def __round__(self, decimals: int = 0) -> Any:
+        return HANDLERS[np.round](self, decimals)
+
+    def _number(self, what: str) -> Any:
+        if self._requires_grad:
+            raise TypeError(
+                f"{what} would cut the tensor out of the graph: use x.item() if that is meant, or NumPy's function"
+            )
+        return self.item()
 
     def __index__(self) -> int:
         if self.data.dtype.kind not in "iu":

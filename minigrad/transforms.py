@@ -115,6 +115,15 @@ def _matching(name: str, given: Tree, tensors: list[Tensor]) -> list[Tensor]:
     return leaves
 
 
+def _numbers(argnums: int | tuple[int, ...], n: int) -> list[int]:
+    """argnums as different numbers from 0 to n − 1."""
+    given = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    numbers = [k % n for k in given if -n <= k < n]
+    if len(set(numbers)) != len(given):
+        raise ValueError(f"argnums={argnums} does not name different arguments: there are {n} positional ones")
+    return numbers
+
+
 def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., tuple[Tensor, Tree]]:
     """The function that returns f's value, a scalar, and its gradient with respect to the arguments argnums.
 
@@ -128,13 +137,11 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) ->
 
     @functools.wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> tuple[Tensor, Tree]:
-        numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-        if not all(-len(args) <= n < len(args) for n in numbers):
-            raise ValueError(f"argnums={argnums} does not name arguments: there are {len(args)} positional ones")
+        numbers = _numbers(argnums, len(args))
         recording = is_grad_enabled()
         wanted = [args[n] for n in numbers]
         inputs = [_start(x) for x in _leaves(wanted)]
-        starts = dict(zip((n % len(args) for n in numbers), _fill(wanted, inputs), strict=True))
+        starts = dict(zip(numbers, _fill(wanted, inputs), strict=True))
         with enable_grad():
             y = _scalar(f(*(starts.get(i, x) for i, x in enumerate(args)), **kwargs))
         value = _settled(y, inputs, recording)
@@ -225,15 +232,13 @@ def jacobian(f: Callable[..., Tree], argnums: int | tuple[int, ...] = 0) -> Call
     """
 
     @functools.wraps(f)
-    def wrapped(*args: Any) -> Tree:
-        numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-        if not all(-len(args) <= n < len(args) for n in numbers):
-            raise ValueError(f"argnums={argnums} does not name arguments: there are {len(args)} positional ones")
+    def wrapped(*args: Any, **kwargs: Any) -> Tree:
+        numbers = _numbers(argnums, len(args))
         wanted = [args[n] for n in numbers]
 
         def of_wanted(*given: Tree) -> Tree:
-            starts = dict(zip((n % len(args) for n in numbers), given, strict=True))
-            return f(*(starts.get(i, x) for i, x in enumerate(args)))
+            starts = dict(zip(numbers, given, strict=True))
+            return f(*(starts.get(i, x) for i, x in enumerate(args)), **kwargs)
 
         y, pull = vjp(of_wanted, *wanted)
         ys, xs = _leaves(y), _leaves(wanted)

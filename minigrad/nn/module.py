@@ -16,6 +16,7 @@ class Parameter(Tensor):
     """A leaf tensor that a layer learns. Wraps the array itself; float32 from Python floats."""
 
     __slots__ = ()
+    is_parameter = True
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad)
@@ -33,7 +34,8 @@ class Module:
 
     What is found in attributes, and in lists, tuples and dicts there, at any depth: Parameters (and other tensors that
     require a gradient), which are trained; Modules; and arrays or other tensors, the buffers, which are saved but not
-    trained. A name with a leading underscore is passed over. No super().__init__() is needed.
+    trained. Passed over are results of operations, and names with a leading underscore: for what is only to be looked
+    at. No super().__init__() is needed.
 
     >>> import numpy as np, minigrad as mg
     >>> class Scale(mg.nn.Module):
@@ -64,7 +66,7 @@ class Module:
         stack = [(name, value) for name, value in reversed(list(vars(self).items())) if not name.startswith("_")]
         while stack:
             name, value = stack.pop()
-            if isinstance(value, Module | Tensor | np.ndarray):
+            if isinstance(value, Module | np.ndarray) or (isinstance(value, Tensor) and value.node is None):
                 yield name, value
             elif isinstance(value, Mapping):
                 stack += [(f"{name}.{key}", v) for key, v in reversed(list(value.items()))]
@@ -97,7 +99,7 @@ class Module:
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         for name, value in self._arrays():
-            if isinstance(value, Tensor) and (isinstance(value, Parameter) or value.requires_grad):
+            if isinstance(value, Tensor) and (value.is_parameter or value.requires_grad):
                 yield name, value
 
     def parameters(self) -> Iterator[Tensor]:
@@ -118,6 +120,10 @@ class Module:
     def eval(self) -> Self:
         """Evaluation mode: train(False)."""
         return self.train(False)
+
+    def num_parameters(self) -> int:
+        """How many numbers there are to be learned."""
+        return sum(p.size for p in self.parameters())
 
     def zero_grad(self) -> None:
         """Forget the gradients: `.grad` becomes None."""

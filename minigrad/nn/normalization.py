@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import functional as F
+from minigrad.autograd import is_recomputing
 from minigrad.nn.linear import positive
 from minigrad.nn.module import Module, Parameter
 
@@ -114,7 +115,7 @@ class BatchNorm1d(Module):
         y = F.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, self.training, momentum or 0.0, self.eps
         )
-        if self.num_batches_tracked is not None and self.training:
+        if self.num_batches_tracked is not None and self.training and not is_recomputing():
             self.num_batches_tracked[...] = batches
         return y
 
@@ -149,7 +150,7 @@ class InstanceNorm1d(Module):
     Without weight and bias unless affine=True. Ulyanov, Vedaldi, Lempitsky: Instance Normalization (2016).
     """
 
-    def __init__(self, num_features: int, eps: float = 1e-5, affine: bool = False) -> None:
+    def __init__(self, num_features: int, eps: float = 1e-5, *, affine: bool = False) -> None:
         positive("InstanceNorm1d", num_features=num_features)
         F._positive("InstanceNorm1d", eps=eps)
         self.num_features = num_features

@@ -17,7 +17,11 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm_: max_norm must be positive, not {max_norm!r}")
     gradients = [p.grad.data for p in parameters if p.grad is not None]
-    norm = float(sum(float(np.vdot(g, g)) for g in gradients) ** 0.5)
+    with np.errstate(over="ignore"):
+        squares = [float(np.vdot(g, g)) for g in gradients]
+    if not np.isfinite(sum(squares)):  # too large for their dtype, or not finite themselves
+        squares = [float(np.linalg.norm(g.astype(np.float64))) ** 2 for g in gradients]
+    norm = sum(squares) ** 0.5
     if not np.isfinite(norm):
         raise ValueError(f"clip_grad_norm_: the gradients' norm is {norm}: look for the first NaN or infinity")
     if norm > max_norm:

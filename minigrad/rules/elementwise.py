@@ -40,7 +40,8 @@ def multiply(x, y, /):
 @rule(np.divide)
 def divide(x, y, /):
     """x / y"""
-    return x / y, (lambda g: g / y, lambda g: -g * x / (y * y))
+    z = x / y
+    return z, (lambda g: g / y, lambda g: -g * z / y)
 
 
 @rule(np.negative)
@@ -235,13 +236,13 @@ def tanh(x, /):
 @rule(np.arcsinh)
 def arcsinh(x, /):
     """arsinh x"""
-    return np.arcsinh(x), (lambda g: g / np.sqrt(x * x + 1.0),)
+    return np.arcsinh(x), (lambda g: g / np.hypot(x, 1.0),)
 
 
 @rule(np.arccosh)
 def arccosh(x, /):
     """arcosh x"""
-    return np.arccosh(x), (lambda g: g / np.sqrt(x * x - 1.0),)
+    return np.arccosh(x), (lambda g: g / (np.sqrt(x - 1.0) * np.sqrt(x + 1.0)),)
 
 
 @rule(np.arctanh)
@@ -254,11 +255,12 @@ def arctanh(x, /):
 def arctan2(y, x, /):
     """The angle of the point (x, y); the gradient at the origin is 0"""
 
-    def scaled(g):
-        r = x * x + y * y
-        return g / np.where(r == 0, 1.0, r)
+    def over_square(g, z):
+        r = np.hypot(x, y)
+        r = np.where(r == 0, 1.0, r)
+        return g / r * (z / r)
 
-    return np.arctan2(y, x), (lambda g: scaled(g) * x, lambda g: -scaled(g) * y)
+    return np.arctan2(y, x), (lambda g: over_square(g, x), lambda g: -over_square(g, y))
 
 
 @rule(np.hypot)
@@ -266,10 +268,10 @@ def hypot(x, y, /):
     """√(x² + y²); the gradient at the origin is 0"""
     r = np.hypot(x, y)
 
-    def scaled(g):
-        return g / np.where(r == 0, 1.0, r)
+    def share(z):
+        return z / np.where(r == 0, 1.0, r)
 
-    return r, (lambda g: scaled(g) * x, lambda g: scaled(g) * y)
+    return r, (lambda g: g * share(x), lambda g: g * share(y))
 
 
 # ---- the error function: not in NumPy, so it sends Tensors back to its rule by itself --------------------------------
@@ -398,6 +400,12 @@ def astype(x, /, dtype):
     return x.astype(dtype), (lambda g: g,)
 
 
+@implements(np.full_like)
+def full_like(x: Any, fill_value: Any, dtype: Any = None) -> Any:
+    """fill_value, with its gradient, in the shape of x."""
+    return np.broadcast_to(fill_value, np.shape(x)).astype(dtype or x.dtype)
+
+
 @implements(np.astype)
 def _astype(x: Any, dtype: Any, copy: bool = True) -> Any:
     dtype = np.dtype(dtype)
@@ -421,6 +429,12 @@ for _function in (np.sign, np.floor, np.ceil, np.trunc, np.rint):
     _step(_function)
 
 
+@rule(np.floor_divide)
+def floor_divide(x, y, /):
+    """⌊x / y⌋, with gradient 0"""
+    return x // y, (lambda g: np.zeros(g.shape, g.dtype), lambda g: np.zeros(g.shape, g.dtype))
+
+
 @rule(np.round, np.around)
 def round(x, /, decimals=0):
     """x rounded to decimals, with gradient 0"""
@@ -433,10 +447,10 @@ CONSTANTS = (
     np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal,
     np.isnan, np.isinf, np.isfinite, np.signbit, np.isclose, np.allclose, np.array_equal,
     np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
-    np.invert, np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.floor_divide,
+    np.invert, np.bitwise_and, np.bitwise_or, np.bitwise_xor,
     np.argmax, np.argmin, np.argsort, np.nonzero, np.flatnonzero, np.argwhere, np.count_nonzero, np.searchsorted,
     np.all, np.any, np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.iscomplexobj, np.isrealobj,
-    np.zeros_like, np.ones_like, np.full_like, np.empty_like, np.unique, np.bincount, np.digitize,
+    np.zeros_like, np.ones_like, np.empty_like, np.digitize,
     np.array_repr, np.array_str, np.array2string,
 )  # fmt: skip
 

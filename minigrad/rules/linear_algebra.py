@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import string
 from typing import Any
@@ -45,8 +44,8 @@ def vecdot(x, y, /, axis=-1):
     """Σ x y along an axis"""
     product: Any = np.vecdot  # whose stub does not know axis
     return product(x, y, axis=axis), (
-        lambda g: np.expand_dims(g, axis) * y,
-        lambda g: np.expand_dims(g, axis) * x,
+        lambda g: np.moveaxis(np.expand_dims(g, -1) * np.moveaxis(y, axis, -1), -1, axis),
+        lambda g: np.moveaxis(np.expand_dims(g, -1) * np.moveaxis(x, axis, -1), -1, axis),
     )
 
 
@@ -124,18 +123,22 @@ def multi_dot(arrays: Any) -> Any:
         arrays[-1].shape[-1] if arrays[-1].ndim > 1 else 1,
     ]
 
-    @functools.cache
-    def plan(i: int, j: int) -> tuple[int, int]:
-        """The cost of the product of arrays i to j, and the last array of its left half."""
-        if i == j:
-            return 0, i
-        return min((plan(i, k)[0] + plan(k + 1, j)[0] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j))
+    cost = {(i, i): 0 for i in range(len(arrays))}  # of the product of arrays i to j
+    last = {}  # the last array of that product's left half
+    for length in range(1, len(arrays)):
+        for i in range(len(arrays) - length):
+            j = i + length
+            costs = {k: cost[i, k] + cost[k + 1, j] + sizes[i] * sizes[k + 1] * sizes[j + 1] for k in range(i, j)}
+            last[i, j] = min(costs, key=costs.__getitem__)
+            cost[i, j] = costs[last[i, j]]
+    return _product(arrays, last, 0, len(arrays) - 1)
 
-    def product(i: int, j: int) -> Any:
-        k = plan(i, j)[1]
-        return arrays[i] if i == j else product(i, k) @ product(k + 1, j)
 
-    return product(0, len(arrays) - 1)
+def _product(arrays: list[Any], last: dict[tuple[int, int], int], i: int, j: int) -> Any:
+    if i == j:
+        return arrays[i]
+    k = last[i, j]
+    return _product(arrays, last, i, k) @ _product(arrays, last, k + 1, j)
 
 
 # ---- einsum ----------------------------------------------------------------------------------------------------------
@@ -146,21 +149,17 @@ def einsum(*xs, subscripts):
     """Σ over the letters that the result does not name, of products over those that it names.
 
     The gradient of an operand is an einsum, too: of g and the other operands, to the operand's letters. A letter that
-    stands twice in the operand is renamed, with an identity matrix for the two; one that stands nowhere else was
-    summed out, and comes back from a vector of ones.
+    stands twice in the operand is renamed, with an identity matrix for the two; one that stands nowhere else (or with
+    the length 1, stretched) was summed out, and comes back from a vector of ones.
     """
     terms, result = subscripts
     shapes = [x.shape for x in xs]
 
     def pullback(i):
         def pull(g):
-            names, seen = [result], set(result)
-            operands = [g]
-            for j, x in enumerate(xs):
-                if j != i:
-                    names.append(terms[j])
-                    operands.append(x)
-                    seen |= set(terms[j])
+            others = [j for j in range(len(xs)) if j != i]
+            names, operands = [result, *(terms[j] for j in others)], [g, *(xs[j] for j in others)]
+            seen = {pair for name, x in zip(names, operands, strict=True) for pair in zip(name, x.shape, strict=True)}
             free = iter(sorted(set(string.ascii_letters) - set("".join(terms)) - set(result)))
             target = ""
             for letter, n in zip(terms[i], shapes[i], strict=True):
@@ -169,7 +168,7 @@ def einsum(*xs, subscripts):
                     names.append(letter + twin)
                     operands.append(np.eye(n, dtype=g.dtype))
                     letter = twin
-                elif letter not in seen:
+                elif (letter, n) not in seen:
                     names.append(letter)
                     operands.append(np.ones(n, dtype=g.dtype))
                 target += letter

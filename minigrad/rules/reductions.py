@@ -34,16 +34,22 @@ def count(shape: tuple[int, ...], axis: Axis) -> int:
 
 
 def _wide(x: Any) -> Any:
-    """float16 as float32, in which to accumulate; everything else as it is."""
+    """float16 as float32 and integers as float64, in which to accumulate; everything else as it is."""
+    if x.dtype.kind != "f":
+        return x.astype(np.float64)
     return x.astype(np.float32) if x.dtype == np.float16 else x
+
+
+def _narrow(y: Any, x: Any) -> Any:
+    """float16 again where x was."""
+    return y.astype(np.float16) if x.dtype == np.float16 else y
 
 
 @rule(np.sum)
 def sum(x, /, axis=None, dtype=None, keepdims=False):
     """Σ x"""
-    y = np.sum(_wide(x), axis=axis, dtype=dtype, keepdims=keepdims)
-    if x.dtype == np.float16 and dtype is None:
-        y = y.astype(np.float16)
+    y = np.sum(_wide(x) if x.dtype == np.float16 else x, axis=axis, dtype=dtype, keepdims=keepdims)
+    y = _narrow(y, x) if dtype is None else y
     shape = x.shape
     return y, (lambda g: np.broadcast_to(kept(g, shape, axis), shape),)
 
@@ -51,9 +57,10 @@ def sum(x, /, axis=None, dtype=None, keepdims=False):
 @rule(np.mean)
 def mean(x, /, axis=None, dtype=None, keepdims=False):
     """Σ x / n"""
-    shape, n = x.shape, count(x.shape, axis)
+    shape = x.shape
+    n = count(shape, axis) or 1
     return np.mean(x, axis=axis, dtype=dtype, keepdims=keepdims), (
-        lambda g: np.broadcast_to(kept(g, shape, axis) / n, shape),
+        lambda g: np.broadcast_to(kept(g, shape, axis) * (1.0 / n), shape),
     )
 
 
@@ -132,7 +139,7 @@ def var(x, /, axis=None, ddof=0, keepdims=False):
     n = _freedom(x, axis, ddof, "var")
     wide = _wide(x)
     c = wide - np.mean(wide, axis=axis, keepdims=True)
-    y = (np.sum(c * c, axis=axis, keepdims=keepdims) / n).astype(x.dtype)
+    y = _narrow(np.sum(c * c, axis=axis, keepdims=keepdims) / n, x)
     return y, (lambda g: kept(g, x.shape, axis) * c * (2.0 / n),)
 
 
@@ -140,7 +147,7 @@ def var(x, /, axis=None, ddof=0, keepdims=False):
 def std(x, /, axis=None, ddof=0, keepdims=False):
     """√(Σ (x − mean x)² / (n − ddof)); the gradient of equal elements is 0"""
     n = _freedom(x, axis, ddof, "std")
-    y = np.std(_wide(x), axis=axis, ddof=ddof, keepdims=keepdims).astype(x.dtype)
+    y = _narrow(np.std(_wide(x), axis=axis, ddof=ddof, keepdims=keepdims), x)
 
     def pull(g):
         c = x - np.mean(x, axis=axis, keepdims=True)
@@ -215,12 +222,13 @@ def median(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 def logsumexp(x, /, axis=None, keepdims=False):
     """ln Σ eˣ without overflow; the derivative is the softmax: 0 where all are −∞, shared among +∞"""
     axes = axes_of(x.shape, axis)
+    dtype, x = x.dtype, _wide(x)
     top = np.max(detached(x), axis=axes, keepdims=True, initial=-np.inf)
     endless = top == np.inf
     e = np.where(endless, x == top, np.exp(np.where(endless, 0.0, x) - np.where(np.isinf(top), 0.0, top)))
     s = np.sum(e, axis=axes, keepdims=True)
     s = np.where(s == 0, 1.0, s)
-    y = np.log(s) + top
+    y = (np.log(s) + top).astype(dtype)
     return y if keepdims else np.squeeze(y, axis=axes), (lambda g: kept(g, x.shape, axis) * (e / s),)
 
 
@@ -246,7 +254,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
 @rule()
 def p_norm(x, /, p=2, axis=None, keepdims=False):
     """(Σ |x|ᵖ)^(1/p); the gradient at 0 is 0"""
-    y = np.linalg.norm(_wide(x), None if p == 2 else p, axis, keepdims).astype(x.dtype)
+    y = _narrow(np.linalg.norm(_wide(x), None if p == 2 else p, axis, keepdims), x)
 
     def pull(g):
         unit = x / kept(np.where(y == 0, 1.0, y), x.shape, axis)

@@ -24,7 +24,7 @@ def reshape(x, /, shape):
 def _reshape(x: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None) -> Any:
     if order != "C":
         raise ValueError(f"reshape of Tensors reads in order 'C', not {order!r}")
-    shape = tuple(shape) if isinstance(shape, list | tuple) else (shape,)
+    shape = tuple(shape) if np.ndim(shape) else (shape,)
     return reshape(x, shape=tuple(int(n) for n in shape))
 
 
@@ -124,7 +124,7 @@ def tile(x, /, reps):
 
 @implements(np.tile)
 def _tile(x: Any, reps: Any) -> Any:
-    return tile(x, reps=tuple(reps) if isinstance(reps, list | tuple) else (reps,))
+    return tile(x, reps=tuple(reps) if np.ndim(reps) else (reps,))
 
 
 @implements(np.repeat)
@@ -256,8 +256,7 @@ def fliplr(x: Any) -> Any:
 @rule(np.roll)
 def roll(x, /, shift, axis=None):
     """x turned round along the axes"""
-    back = tuple(-s for s in shift) if isinstance(shift, tuple) else -shift
-    return np.roll(x, shift, axis), (lambda g: np.roll(g, back, axis),)
+    return np.roll(x, shift, axis), (lambda g: np.roll(g, np.negative(shift), axis),)
 
 
 @rule(np.rot90)
