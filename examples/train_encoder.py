@@ -46,7 +46,13 @@ def arguments():
     for name in ("epochs", "batch_size", "d_model", "heads", "layers"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1")
+    if args.d_model % args.heads:
+        parser.error(f"--d-model {args.d_model} cannot be cut into --heads {args.heads} equal parts")
+    if not 0 <= args.dropout < 1 or args.lr <= 0 or args.seed < 0:
+        parser.error("--dropout must be from 0 to below 1, --lr positive, --seed not negative")
     for path in (args.save, args.plot):
+        if path is not None and path.is_dir():
+            parser.error(f"{path} is a folder")
         if path is not None and not path.absolute().parent.is_dir():
             parser.error(f"there is no folder {path.absolute().parent}")
     return args
@@ -54,7 +60,7 @@ def arguments():
 
 def build(args):
     """The model with these options, its parameters drawn from the seed."""
-    model = SequenceClassifier(
+    return SequenceClassifier(
         in_features=16,
         num_classes=10,
         max_tokens=4,
@@ -67,8 +73,6 @@ def build(args):
         norm_first=args.norm_first,
         residual=not args.no_residual,
     )
-    model.positions.weight.data *= 0.1  # a place must not drown the pixels
-    return model
 
 
 def evaluate(model, images, labels):
@@ -133,9 +137,7 @@ def plot(path, model, history, images):
         axes.legend()
     with mg.no_grad():
         weights = model.encoder.attention_weights(model.embed(patches(images)))[-1].data  # (B, H, T, T)
-    digits.suptitle(
-        "Held-out digits, and the share of attention that each quarter gets in the last layer (mean of its heads)"
-    )
+    digits.suptitle("Held-out digits, and the attention that each quarter gets (last layer, mean of the heads)")
     axes = digits.subplots(2, len(images))
     for column, (image, weight) in enumerate(zip(images, weights, strict=True)):
         received = weight.mean((0, 1)).reshape(2, 2)
@@ -155,8 +157,8 @@ def main():
     mg.seed(args.seed)
     train_set, held_out_set = load_digits()
     model = build(args)
-    size = sum(p.size for p in model.parameters())
-    print(f"{size:,} parameters, {len(train_set[1])} images to learn from, {len(held_out_set[1])} held out")
+    counts = len(train_set[1]), len(held_out_set[1])
+    print("{:,} parameters, {} images to learn from, {} held out".format(model.num_parameters(), *counts))
     start = time.perf_counter()
     history = train(model, args, train_set, held_out_set)
     seconds = time.perf_counter() - start

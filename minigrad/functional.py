@@ -24,7 +24,7 @@ X = Any  # a Tensor or an ndarray: what comes in decides what comes out
 # ---- what is refused -------------------------------------------------------------------------------------------------
 
 
-def _floats(name: str, **inputs: X) -> None:
+def floats(name: str, **inputs: X) -> None:
     for what, x in inputs.items():
         if x is not None:
             if not isinstance(x, Tensor | np.ndarray):
@@ -33,7 +33,7 @@ def _floats(name: str, **inputs: X) -> None:
                 raise TypeError(f"{name}: {what} must be floating-point, not {x.dtype.name}: use .astype(np.float32)")
 
 
-def _positive(name: str, **numbers: float) -> None:
+def positive_number(name: str, **numbers: float) -> None:
     for what, n in numbers.items():
         if not (isinstance(n, int | float | np.number) and n > 0 and math.isfinite(n)):
             raise ValueError(f"{name}: {what} must be a positive number, not {n!r}")
@@ -70,7 +70,7 @@ def whole_numbers(name: str, ids: ArrayLike | Tensor, size: int, what: str, igno
 
 def _needs_floats(*definitions: Definition[..., Any]) -> None:
     for definition in definitions:
-        definition.refuses(lambda x, _name=definition.__name__, **_: _floats(_name, x=x))
+        definition.refuses(lambda x, _name=definition.__name__, **_: floats(_name, x=x))
 
 
 # ---- activations -----------------------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ _needs_floats(relu, leaky_relu, elu, sigmoid, silu, softplus)
 
 @gelu.refuses
 def _(x: X, approximate: str) -> None:
-    _floats("gelu", x=x)
+    floats("gelu", x=x)
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate must be 'none' or 'tanh', not {approximate!r}")
 
@@ -164,7 +164,7 @@ _needs_floats(softmax, log_softmax)
 
 @masked_softmax.refuses
 def _(x: X, mask: X, axis: int) -> None:
-    _floats("masked_softmax", x=x)
+    floats("masked_softmax", x=x)
     _mask("masked_softmax", mask, x.shape)
 
 
@@ -214,14 +214,14 @@ def layer_norm(
 
     x: (..., *normalized_shape); weight, bias: normalized_shape. Ba, Kiros, Hinton: Layer Normalization (2016).
     """
-    k = len(_tuple(normalized_shape))
+    k = len(as_shape(normalized_shape))
     return scale_and_shift(standardise(x, tuple(range(-k, 0)), eps), weight, bias, x.ndim - k)
 
 
 @Definition
 def rms_norm(x: X, normalized_shape: int | tuple[int, ...], weight: X | None = None, eps: float = 1e-6) -> X:
     """weight · x / √(mean x² + eps) over the last axes; same shape as x. Zhang, Sennrich (2019)."""
-    k = len(_tuple(normalized_shape))
+    k = len(as_shape(normalized_shape))
     wide = x.astype(np.float64)
     r = np.sqrt(np.mean(wide * wide, axis=tuple(range(-k, 0)), keepdims=True) + eps)
     return scale_and_shift((wide / r).astype(x.dtype), weight, None, x.ndim - k)
@@ -250,8 +250,8 @@ def batch_norm(
     statistics are used. ValueError for a single value per channel in training, which has no variance.
     Ioffe, Szegedy: Batch Normalization (2015).
     """
-    _floats("batch_norm", x=x, weight=weight, bias=bias)
-    _positive("batch_norm", eps=eps)
+    floats("batch_norm", x=x, weight=weight, bias=bias)
+    positive_number("batch_norm", eps=eps)
     if x.ndim not in (2, 3):
         raise ValueError(f"batch_norm: x must be (N, C) or (N, C, L), got {x.shape}")
     channels = x.shape[1]
@@ -298,12 +298,12 @@ def instance_norm(x: X, weight: X | None = None, bias: X | None = None, eps: flo
     return scale_and_shift(standardise(x, (2,), eps), weight, bias, 1)
 
 
-def _tuple(shape: int | tuple[int, ...]) -> tuple[int, ...]:
+def as_shape(shape: int | tuple[int, ...]) -> tuple[int, ...]:
     return (int(shape),) if isinstance(shape, int | np.integer) else tuple(shape)
 
 
 def _normalizes_last(name: str, x: X, normalized_shape: int | tuple[int, ...], **vectors: X | None) -> None:
-    shape = _tuple(normalized_shape)
+    shape = as_shape(normalized_shape)
     if not shape or x.shape[-len(shape) :] != shape:
         raise ValueError(f"{name}: expected x of shape (..., {', '.join(map(str, shape))}), got {x.shape}")
     for what, v in vectors.items():
@@ -313,15 +313,15 @@ def _normalizes_last(name: str, x: X, normalized_shape: int | tuple[int, ...], *
 
 @layer_norm.refuses
 def _(x: X, normalized_shape: int | tuple[int, ...], weight: X | None, bias: X | None, eps: float) -> None:
-    _floats("layer_norm", x=x, weight=weight, bias=bias)
-    _positive("layer_norm", eps=eps)
+    floats("layer_norm", x=x, weight=weight, bias=bias)
+    positive_number("layer_norm", eps=eps)
     _normalizes_last("layer_norm", x, normalized_shape, weight=weight, bias=bias)
 
 
 @rms_norm.refuses
 def _(x: X, normalized_shape: int | tuple[int, ...], weight: X | None, eps: float) -> None:
-    _floats("rms_norm", x=x, weight=weight)
-    _positive("rms_norm", eps=eps)
+    floats("rms_norm", x=x, weight=weight)
+    positive_number("rms_norm", eps=eps)
     _normalizes_last("rms_norm", x, normalized_shape, weight=weight)
 
 
@@ -333,8 +333,8 @@ def _per_channel(name: str, x: X, **vectors: X | None) -> None:
 
 @group_norm.refuses
 def _(x: X, num_groups: int, weight: X | None, bias: X | None, eps: float) -> None:
-    _floats("group_norm", x=x, weight=weight, bias=bias)
-    _positive("group_norm", num_groups=num_groups, eps=eps)
+    floats("group_norm", x=x, weight=weight, bias=bias)
+    positive_number("group_norm", num_groups=num_groups, eps=eps)
     if x.ndim < 2 or x.shape[1] % num_groups:
         raise ValueError(f"group_norm: x {x.shape} has no axis 1 that num_groups={num_groups} divides")
     _per_channel("group_norm", x, weight=weight, bias=bias)
@@ -344,8 +344,8 @@ def _(x: X, num_groups: int, weight: X | None, bias: X | None, eps: float) -> No
 
 @instance_norm.refuses
 def _(x: X, weight: X | None, bias: X | None, eps: float) -> None:
-    _floats("instance_norm", x=x, weight=weight, bias=bias)
-    _positive("instance_norm", eps=eps)
+    floats("instance_norm", x=x, weight=weight, bias=bias)
+    positive_number("instance_norm", eps=eps)
     if x.ndim != 3:
         raise ValueError(f"instance_norm: x must be (N, C, L), got {x.shape}")
     _per_channel("instance_norm", x, weight=weight, bias=bias)
@@ -365,7 +365,7 @@ def linear(x: X, weight: X, bias: X | None = None) -> X:
 
 @linear.refuses
 def _(x: X, weight: X, bias: X | None) -> None:
-    _floats("linear", x=x, weight=weight, bias=bias)
+    floats("linear", x=x, weight=weight, bias=bias)
     if weight.ndim != 2:
         raise ValueError(f"linear: weight must be (out_features, in_features), got {weight.shape}")
     if x.ndim == 0 or x.shape[-1] != weight.shape[1]:
@@ -391,7 +391,7 @@ def embedding(ids: ArrayLike | Tensor, weight: X, padding_idx: int | None = None
 
 @embedding.refuses
 def _(ids: ArrayLike | Tensor, weight: X, padding_idx: int | None) -> None:
-    _floats("embedding", weight=weight)
+    floats("embedding", weight=weight)
     if weight.ndim != 2:
         raise ValueError(f"embedding: weight must be (num_embeddings, embedding_dim), got {weight.shape}")
     whole_numbers("embedding", ids, weight.shape[0], "ids")
@@ -415,12 +415,12 @@ def dropout(x: X, p: float = 0.5, training: bool = True, rng: np.random.Generato
 
     Drawn from rng, or from minigrad's generator. Srivastava et al.: Dropout (2014).
     """
-    _floats("dropout", x=x)
-    _probability("dropout", p)
+    floats("dropout", x=x)
+    probability("dropout", p)
     return x if not training or p == 0 else x * dropout_mask(x.shape, p, rng, x.dtype)
 
 
-def _probability(name: str, p: float) -> None:
+def probability(name: str, p: float) -> None:
     if not (isinstance(p, int | float | np.number) and 0 <= p <= 1):
         raise ValueError(f"{name}: a probability lies between 0 and 1, not {p!r}")
 
@@ -460,7 +460,7 @@ def attention_masks(
     dtype: Any,
 ) -> tuple[Array | None, Array | None]:
     """What scores of this shape may see, and what of the weights dropout has kept; None for everything."""
-    _probability(name, dropout_p)
+    probability(name, dropout_p)
     if attn_mask is not None:
         _mask(name, attn_mask, shape)
         attn_mask = detached(attn_mask)
@@ -488,7 +488,7 @@ def scaled_dot_product_attention(
     Vaswani et al.: Attention Is All You Need (2017).
     """
     name = "scaled_dot_product_attention"
-    _floats(name, query=query, key=key, value=value)
+    floats(name, query=query, key=key, value=value)
     if (
         min(query.ndim, key.ndim, value.ndim) < 2
         or query.shape[-1] != key.shape[-1]
@@ -552,7 +552,7 @@ def _over_counted(losses: X, target: Any, ignore_index: int, reduction: str) -> 
 
 
 def _classes(name: str, input: X, target: ArrayLike | Tensor, ignore_index: int, reduction: str) -> None:
-    _floats(name, input=input)
+    floats(name, input=input)
     _reduction(name, reduction)
     if input.ndim == 0 or np.shape(target) != input.shape[:-1]:
         raise ValueError(
@@ -567,7 +567,7 @@ def _classes(name: str, input: X, target: ArrayLike | Tensor, ignore_index: int,
 @cross_entropy.refuses
 def _(input: X, target: Any, ignore_index: int, reduction: str, label_smoothing: float) -> None:
     _classes("cross_entropy", input, target, ignore_index, reduction)
-    _probability("cross_entropy", label_smoothing)
+    probability("cross_entropy", label_smoothing)
 
 
 @nll_loss.refuses
@@ -604,12 +604,12 @@ def _pairwise(definition: Definition[..., Any]) -> None:
     name = definition.__name__
 
     def check(input: X, target: X, reduction: str, **settings: float) -> None:
-        _floats(name, input=input)
+        floats(name, input=input)
         if not isinstance(target, Tensor | np.ndarray):
             raise TypeError(f"{name}: target must be a Tensor or an ndarray, not {type(target).__name__}")
         _equal_shapes(name, input, target)
         _reduction(name, reduction)
-        _positive(name, **settings)
+        positive_number(name, **settings)
 
     definition.refuses(check)
 

@@ -1,7 +1,7 @@
 """Fast twins of functions in functional.py: the same values and gradients in fewer passes over memory.
 
-A kernel sees arrays of float32 or float64 only, and may write into arrays that it made itself. Products with a vector of ones stand for
-sums, and `vecdot` for sums of products: BLAS is 2 to 13 times faster at both than `np.sum` over the last axis.
+A kernel sees arrays only, of float32 or float64, and may write into those that it made itself. Products with a vector
+of ones stand for sums, and `vecdot` for sums of products: 2 to 13 times as fast as `np.sum` over the last axis.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _softmax(x, /, axis):
 
 @F.layer_norm.kernel
 def _layer_norm(x, weight, bias, /, normalized_shape, eps):
-    n = math.prod(F._tuple(normalized_shape))
+    n = math.prod(F.as_shape(normalized_shape))
     share = np.full(n, 1 / max(n, 1), x.dtype)
     return _normalise(
         x,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ def save(path: str | Path, state: dict[str, Any]) -> None:
 
     def collect(prefix: str, value: Any) -> None:
         if isinstance(value, dict):
+            if not value:
+                raise TypeError(f"save: {prefix or 'the state'} is an empty dict, which a file cannot hold")
             for key, inner in value.items():
                 if not isinstance(key, str) or "/" in key or not key:
                     raise TypeError(f"save: a key must be a text without '/', not {key!r}")
@@ -40,15 +42,18 @@ def save(path: str | Path, state: dict[str, Any]) -> None:
         flat[prefix] = array
 
     collect("", state)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, **flat)
+        with open(temporary, "xb") as file:
+            with zipfile.ZipFile(file, "w") as archive:
+                for name, array in flat.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, array, allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -56,16 +61,14 @@ def load(path: str | Path) -> dict[str, Any]:
     """The nested dict that was saved; 0-d arrays as Python numbers and texts. ValueError for any other file."""
     state: dict[str, Any] = {}
     try:
-        file = np.load(path, allow_pickle=False)
-        if isinstance(file, np.ndarray):
-            raise ValueError("it holds a single array")
-        with file:
-            for name in file.files:
-                *parents, key = name.split("/")
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.namelist():
+                *parents, key = member.removesuffix(".npy").split("/")
                 inner = state
                 for parent in parents:
                     inner = inner.setdefault(parent, {})
-                array = file[name]
+                with archive.open(member) as file:
+                    array = np.lib.format.read_array(file, allow_pickle=False)
                 inner[key] = array if array.ndim else array.item()
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError) as error:
         raise ValueError(f"{path} is not a file written by minigrad.save: {error}") from None

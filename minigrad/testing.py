@@ -220,6 +220,8 @@ def _replaying(layer: Module) -> Iterator[Callable[[], None]]:
     """Gives a function that puts buffers and random generators back; at the end, all of the layer is put back."""
     modes = [(module, module.training) for module in layer.modules()]
     data = [(p, p.data) for p in layer.parameters()]
+    for p, array in data:
+        p.data = array.astype(np.float64)
     buffers = [(_values(b), _values(b).copy()) for _, b in layer.named_buffers()]
     generators = [v for m in layer.modules() for v in vars(m).values() if isinstance(v, np.random.Generator)]
     states = [(g, g.bit_generator.state) for g in [default_generator(), *generators]]

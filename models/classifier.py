@@ -13,7 +13,8 @@ from models.encoder import Encoder
 class SequenceClassifier(nn.Module):
     """Tokens of real numbers → embedding + learned position → encoder → mean over the tokens → a logit for each class.
 
-    x: (B, T, in_features) with at most max_tokens tokens, gives (B, num_classes). The other options are Encoder's.
+    x: (B, T, in_features) with at most max_tokens tokens, gives (B, num_classes). there: (B, T), True for each token
+    that is no padding; all, unless given. The other options are Encoder's.
 
     >>> import minigrad as mg
     >>> model = SequenceClassifier(4, 10, max_tokens=16, num_layers=1, d_model=8, nhead=2, dim_feedforward=32)
@@ -35,18 +36,20 @@ class SequenceClassifier(nn.Module):
     ) -> None:
         self.max_tokens = max_tokens
         self.embedding = nn.Linear(in_features, d_model, rng=rng)
-        self.positions = nn.Embedding(max_tokens, d_model, rng=rng)
+        self.positions = nn.LearnedPositionalEncoding(max_tokens, d_model, rng=rng)
         self.encoder = Encoder(num_layers, d_model, nhead, dim_feedforward, rng=rng, **options)
         self.head = nn.Linear(d_model, num_classes, rng=rng)
 
     def embed(self, x: Any) -> Any:
         """Each token's content and place; (B, T, in_features) gives (B, T, d_model)."""
-        if x.ndim != 3 or x.shape[1] > self.max_tokens:
-            raise ValueError(
-                f"SequenceClassifier: expected (batch, at most {self.max_tokens} tokens, features), got {x.shape}"
-            )
-        return self.embedding(x) + self.positions(np.arange(x.shape[1]))
+        if x.ndim != 3:
+            raise ValueError(f"SequenceClassifier: expected (batch, tokens, features), got {x.shape}")
+        return self.positions(self.embedding(x))
 
-    def forward(self, x: Any, attn_mask: Any = None) -> Any:
-        x = self.encoder(self.embed(x), attn_mask)  # (B, T, D)
-        return self.head(np.mean(x, axis=1))
+    def forward(self, x: Any, there: Any = None) -> Any:
+        mask = None if there is None else np.asarray(there)[:, None, None, :]
+        x = self.encoder(self.embed(x), mask)  # (B, T, D)
+        if there is None:
+            return self.head(np.mean(x, axis=1))
+        share = np.asarray(there) / np.maximum(np.sum(there, axis=1, keepdims=True), 1)
+        return self.head(np.sum(x * share[..., None].astype(x.dtype), axis=1))

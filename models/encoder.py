@@ -56,11 +56,12 @@ class FeedForward(nn.Module):
         dim_feedforward: int,
         activation: str = "relu",
         dropout: float = 0.0,
+        *,
         rng: np.random.Generator | None = None,
     ) -> None:
         self.linear1 = nn.Linear(d_model, dim_feedforward, rng=rng)
         self.activation = choice("activation", activation, ACTIVATIONS)()
-        self.dropout = nn.Dropout(dropout, rng)
+        self.dropout = nn.Dropout(dropout, rng=rng)
         self.linear2 = nn.Linear(dim_feedforward, d_model, rng=rng)
 
     def forward(self, x: Any) -> Any:
@@ -84,7 +85,7 @@ class EncoderLayer(nn.Module):
 
     norm_first puts each norm before its sublayer instead of after the addition. norm: "layer", "batch" (each feature
     over all tokens of the batch), "rms" or "none". residual=False leaves the additions out, to see what they are good
-    for. attn_mask: boolean, True = may attend, as MultiHeadAttention's.
+    for. mask: boolean, True = may attend, as MultiHeadAttention's.
 
     >>> import minigrad as mg
     >>> EncoderLayer(8, 2, 32)(mg.randn(2, 3, 8)).shape
@@ -101,26 +102,27 @@ class EncoderLayer(nn.Module):
         norm_first: bool = True,
         norm: str = "layer",
         residual: bool = True,
+        *,
         rng: np.random.Generator | None = None,
     ) -> None:
         make_norm = choice("norm", norm, NORMS)
         before, after = (make_norm, NORMS["none"]) if norm_first else (NORMS["none"], make_norm)
         add: Callable[[nn.Module], nn.Module] = nn.ResidualAdd if residual else lambda branch: branch
         attention = nn.MultiHeadAttention(d_model, nhead, dropout, rng=rng)
-        feed_forward = FeedForward(d_model, dim_feedforward, activation, dropout, rng)
-        self._attend = Branch(before(d_model), attention, nn.Dropout(dropout, rng))
-        self.attention = add(self._attend)
+        feed_forward = FeedForward(d_model, dim_feedforward, activation, dropout, rng=rng)
+        self.attention = add(Branch(before(d_model), attention, nn.Dropout(dropout, rng=rng)))
         self.norm1 = after(d_model)
-        self.feed_forward = add(Branch(before(d_model), feed_forward, nn.Dropout(dropout, rng)))
+        self.feed_forward = add(Branch(before(d_model), feed_forward, nn.Dropout(dropout, rng=rng)))
         self.norm2 = after(d_model)
 
-    def forward(self, x: Any, attn_mask: Any = None) -> Any:
-        x = self.norm1(self.attention(x, attn_mask=attn_mask))
+    def forward(self, x: Any, mask: Any = None) -> Any:
+        x = self.norm1(self.attention(x, mask=mask))
         return self.norm2(self.feed_forward(x))
 
-    def attention_weights(self, x: Any, attn_mask: Any = None) -> Any:
+    def attention_weights(self, x: Any, mask: Any = None) -> Any:
         """Who attends to whom: (B, nhead, T, T), each row of sum 1."""
-        return self._attend.sublayer.attention_weights(self._attend.norm(x), attn_mask=attn_mask)
+        branch: Any = self.attention.sublayer if isinstance(self.attention, nn.ResidualAdd) else self.attention
+        return branch.sublayer(branch.norm(x), mask=mask, need_weights=True)[1]
 
 
 class Encoder(nn.Module):
@@ -140,15 +142,15 @@ class Encoder(nn.Module):
         norm = options.get("norm", "layer") if options.get("norm_first", True) else "none"
         self.norm = NORMS[norm](d_model)
 
-    def forward(self, x: Any, attn_mask: Any = None) -> Any:
+    def forward(self, x: Any, mask: Any = None) -> Any:
         for layer in self.layers:
-            x = layer(x, attn_mask)
+            x = layer(x, mask)
         return self.norm(x)
 
-    def attention_weights(self, x: Any, attn_mask: Any = None) -> list[Any]:
+    def attention_weights(self, x: Any, mask: Any = None) -> list[Any]:
         """Each layer's weights, (B, nhead, T, T)."""
         weights = []
         for layer in self.layers:
-            weights.append(layer.attention_weights(x, attn_mask))
-            x = layer(x, attn_mask)
+            weights.append(layer.attention_weights(x, mask))
+            x = layer(x, mask)
         return weights

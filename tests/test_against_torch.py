@@ -90,7 +90,7 @@ def test_multi_head_attention(mask):
     pairs = copied(layer, other)
     blocked = None if mask is None else torch.tensor(~mask)  # their layer's masks say who may not attend
     same(
-        lambda x: layer(x, attn_mask=mask),
+        lambda x: layer(x, mask=mask),
         lambda x: other(x, x, x, attn_mask=blocked, need_weights=False)[0],
         [A(3, 4, 8)],
         pairs,
@@ -199,6 +199,7 @@ OPTIMIZERS = [
     (optim.SGD, torch.optim.SGD, {"lr": 0.1}),
     (optim.SGD, torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.05}),
     (optim.SGD, torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    (optim.RMSprop, torch.optim.RMSprop, {"lr": 0.01, "alpha": 0.9, "weight_decay": 0.1, "momentum": 0.5}),
     (optim.Adam, torch.optim.Adam, {"lr": 0.01}),
     (optim.Adam, torch.optim.Adam, {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-5, "weight_decay": 0.1}),
     (optim.AdamW, torch.optim.AdamW, {"lr": 0.01, "weight_decay": 0.1}),
@@ -227,6 +228,27 @@ def test_optimizers_over_20_steps(ours, theirs, settings):
         b.step()
     for p, q in pairs:
         np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_one_cycle():
+    ours, theirs = optim.SGD([nn.Parameter(np.ones(1))], lr=0.5), torch.optim.SGD([torch.ones(1)], lr=0.5)
+    schedule = optim.OneCycleLR(ours, total_steps=20)
+    other = torch.optim.lr_scheduler.OneCycleLR(theirs, max_lr=0.5, total_steps=20, cycle_momentum=False)
+    for _ in range(19):
+        assert ours.param_groups[0]["lr"] == pytest.approx(theirs.param_groups[0]["lr"])
+        theirs.step()
+        schedule.step()
+        other.step()
+
+
+def test_attention_with_other_widths_and_its_weights():
+    layer = shaken(nn.MultiHeadAttention(8, 2, kdim=4, vdim=6))
+    other = torch.nn.MultiheadAttention(8, 2, batch_first=True, kdim=4, vdim=6)
+    pairs = copied(layer, other)
+    inputs = [A(3, 4, 8), A(3, 5, 4), A(3, 5, 6)]
+    same(layer, lambda q, k, v: other(q, k, v)[0], inputs, pairs)
+    weights = other(*map(torch.tensor, inputs), average_attn_weights=False)[1]
+    np.testing.assert_allclose(layer(*inputs, need_weights=True)[1].data, weights.detach().numpy(), **CLOSE)
 
 
 def test_clipping():

@@ -224,6 +224,36 @@ def test_a_gradient_depends_on_intermediate_inputs_that_are_named():
     assert mg.autograd.grad(gx, x)[0].item() == 30 * 3.0**4
 
 
+def test_differentiable_gradients_do_not_share_memory_either():
+    x, y = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    np.sum((x + y) * 2).backward(create_graph=True)
+    x.grad.data[...] = 9
+    assert y.grad.tolist() == [2, 2]
+    z = leaf(1.0, 2.0)
+    np.sum(z).backward(create_graph=True)
+    z.grad.data[...] = 9
+
+
+def test_a_gradient_goes_on_into_the_graph_it_came_from():
+    w, x = leaf(3.0), leaf(5.0)
+    h = w * 2
+    seen = []
+    h.register_hook(lambda g: seen.append(g.item()))
+    (gx,) = mg.autograd.grad(h**2 * x, x, create_graph=True)
+    (gx + h).backward()
+    assert seen == [13.0]
+    assert w.grad.item() == 26
+
+
+def test_what_an_output_does_not_depend_on_has_no_gradient_at_any_order():
+    x, w = leaf(2.0), leaf(3.0)
+    assert mg.autograd.grad(w * w, x, create_graph=True, allow_unused=True) == (None,)
+    assert mg.grad(lambda x: w * w)(np.array(1.0)).item() == 0
+    both = mg.jacobian(lambda x: {"a": w * w, "b": x * w})(np.array(1.0))
+    assert (both["a"].item(), both["b"].item()) == (0, 3)
+    assert mg.grad(lambda a: mg.grad(lambda b: a * a)(1.0) + a)(2.0).item() == 1
+
+
 # ---- grad ------------------------------------------------------------------------------------------------------------
 
 
@@ -323,6 +353,18 @@ def test_hooks_take_part_in_higher_orders():
     assert mg.autograd.grad(g, x)[0].item() == 8  # d 2x² / dx
 
 
+def test_a_hook_that_writes_into_its_gradient_harms_nobody_else():
+    a, b = leaf(1.0), leaf(1.0)
+    h, k = a * 1.0, b * 1.0
+
+    def writes(g):
+        g.data *= 10
+
+    k.register_hook(writes)
+    (h + k).backward()
+    assert (a.grad.item(), b.grad.item()) == (1, 1)
+
+
 def test_bad_hooks():
     x = leaf(1.0)
     with pytest.raises(ValueError, match="this tensor requires none"):
@@ -341,6 +383,17 @@ def test_a_rule_needs_inputs_before_a_slash():
         @mg.rule()
         def f(x):
             return x, (lambda g: g,)
+
+
+def test_a_rule_gives_one_array():
+    @mg.rule()
+    def two(x, /):
+        return (x, x), (lambda g: g,)
+
+    with pytest.raises(TypeError, match="rule two must return one array and its pullbacks, not tuple"):
+        two(leaf(1.0))
+    with pytest.raises(TypeError, match="with brackets"):
+        mg.rule(two)(leaf(1.0))
 
 
 def test_a_rule_with_too_few_pullbacks_says_so():
@@ -433,6 +486,29 @@ def test_a_checkpoint_of_an_unsteady_function_is_an_error():
     y = mg.checkpoint(lambda x: mg.functional.dropout(x, 0.5, rng=own), x)
     with pytest.raises(RuntimeError, match="gave another result when it was called again"):
         np.sum(y).backward()
+
+
+def test_a_checkpoint_counts_a_batch_once_and_is_freed():
+    norm, x = mg.nn.BatchNorm1d(2), mg.randn(4, 2, requires_grad=True)
+    y = mg.checkpoint(norm, x)
+    before = norm.running_mean.copy()
+    np.sum(y**2).backward()
+    assert norm.num_batches_tracked == 1
+    np.testing.assert_array_equal(norm.running_mean, before)
+    gc.collect()
+    gc.disable()
+    try:
+        y = mg.checkpoint(np.sin, x)
+        alive = weakref.ref(y)
+        del y
+        assert alive() is None
+        y = np.linalg.multi_dot([x.mT, x, x.mT])
+        alive = weakref.ref(y)
+        del y
+        assert alive() is None
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def test_a_checkpoint_of_nothing_to_differentiate():

@@ -112,6 +112,46 @@ def test_float16_is_summed_in_float32():
     np.testing.assert_allclose(F.layer_norm(np.array([6e4, -6e4], np.float16), 2), [1, -1])
 
 
+def test_attention_in_float16():
+    q, k, v = (np.array(a, np.float16) for a in ([[10.0], [0.1]], [[4.0], [3.0]], [[1.0], [2.0]]))
+    for mask in (None, np.ones((2, 2), bool)):
+        y = F.scaled_dot_product_attention(q, k, v, mask)
+        assert y.dtype == np.float16
+        np.testing.assert_allclose(y[:, 0], [1.0, 1.475], rtol=2e-3)
+
+
+def test_long_sums_in_float16_and_float32():
+    x = mg.tensor(np.float16(0.0) + np.zeros((), np.float16), requires_grad=True)
+    np.sum(x + np.zeros(4097, np.float16)).backward()
+    assert x.grad.item() == 4096  # the nearest there is
+    b = mg.zeros(2, requires_grad=True)
+    np.sum((b + np.zeros((1_000_000, 2), np.float32)) * 0.1).backward()
+    np.testing.assert_allclose(b.grad.data, 1e5, rtol=1e-6)
+    np.testing.assert_allclose(F.log_softmax(np.zeros(70000, np.float16))[0], -np.log(70000), rtol=1e-3)
+
+
+@pytest.mark.parametrize(("dtype", "v"), [(np.float32, 1e25), (np.float32, 1e-25), (np.float16, 300.0)])
+def test_pullbacks_do_not_square_what_is_large_or_small(dtype, v):
+    x, y = (mg.tensor(np.array(a, dtype), requires_grad=True) for a in (v, v))
+    (x / y).backward()
+    np.testing.assert_allclose(y.grad.data, dtype(-1) / dtype(v), rtol=1e-3)
+    x, y = (mg.tensor(np.array(a, dtype), requires_grad=True) for a in (v, v))
+    np.arctan2(y, x).backward()
+    np.testing.assert_allclose(y.grad.data, 0.5 / v, rtol=1e-2)
+
+
+def test_integers_have_the_spread_that_numpy_gives_them():
+    x = mg.tensor([1, 1, 2])
+    for f in (np.var, np.std, np.linalg.norm):
+        np.testing.assert_allclose(f(x).data, f(x.data))
+
+
+def test_an_ignored_row_may_hold_anything():
+    x = mg.tensor(np.array([[-INF, -INF], [NAN, 1.0], [0.0, 0.0]]), requires_grad=True)
+    F.cross_entropy(x, [-100, -100, 0]).backward()
+    np.testing.assert_allclose(x.grad.data, [[0, 0], [0, 0], [-0.5, 0.5]])
+
+
 @pytest.mark.parametrize("f", [lambda x: F.layer_norm(x, 4), F.layer_norm.function])
 def test_layer_norm_beside_a_large_mean(f):
     x = np.array([[1e6, 1e6 + 1, 1e6 + 2, 1e6 + 3], [1, 2, 3, 4]], np.float32)

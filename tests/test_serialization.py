@@ -10,13 +10,16 @@ def test_what_is_saved_is_loaded(tmp_path):
         "epoch": 3,
         "best": 0.5,
         "name": "digits",
-        "deep": {"er": {"x": mg.ones(2)}},
+        "deep": {"er": {"x": mg.ones(2), "file": 1, "a.npy": 2, "a": 3}},
     }
     mg.save(tmp_path / "state.npz", state)
     loaded = mg.load(tmp_path / "state.npz")
     np.testing.assert_array_equal(loaded["model"]["weight"], state["model"]["weight"])
     assert (loaded["epoch"], loaded["best"], loaded["name"]) == (3, 0.5, "digits")
-    assert loaded["deep"]["er"]["x"].tolist() == [1, 1]
+    assert loaded["deep"]["er"].pop("x").tolist() == [1, 1]
+    assert loaded["deep"]["er"] == {"file": 1, "a.npy": 2, "a": 3}
+    with np.load(tmp_path / "state.npz", allow_pickle=False) as file:
+        assert file["epoch"] == 3
     assert [p.name for p in tmp_path.iterdir()] == ["state.npz"]
 
 
@@ -27,6 +30,8 @@ def test_a_failed_save_leaves_what_was_there(tmp_path):
         mg.save(path, {"y": object()})
     with pytest.raises(TypeError, match="a key must be a text without '/'"):
         mg.save(path, {"a/b": 1})
+    with pytest.raises(TypeError, match="save: y is an empty dict"):
+        mg.save(path, {"y": {}})
     assert mg.load(path) == {"x": 1}
     with pytest.raises(OSError):
         mg.save(tmp_path / "nowhere" / "state.npz", {"x": 1})

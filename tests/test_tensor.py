@@ -1,4 +1,5 @@
 import copy
+import math
 import pickle
 
 import numpy as np
@@ -160,6 +161,8 @@ LEAF = mg.tensor([1.0, 2.0], requires_grad=True)
         lambda x: np.fft.fft(x),
         lambda x: np.linalg.svd(np.outer(x, x)),
         lambda x: np.sinc(x),
+        lambda x: np.unique(x),
+        lambda x: np.bincount([0, 1], weights=x),
         lambda x: np.zeros(2).__setitem__(slice(None), x),
         lambda x: np.add(np.zeros(2), 1.0, out=x),
         lambda x: np.random.default_rng().permutation(x),
@@ -169,6 +172,28 @@ LEAF = mg.tensor([1.0, 2.0], requires_grad=True)
 def test_every_other_door_raises(leave):
     with pytest.raises(TypeError):
         leave(LEAF)
+
+
+@pytest.mark.parametrize("leave", [math.exp, float, int])
+def test_a_number_that_requires_a_gradient_does_not_slip_out(leave):
+    x = mg.tensor(1.0, requires_grad=True) * 2
+    with pytest.raises(TypeError, match="would cut the tensor out of the graph"):
+        leave(x)
+    with pytest.raises(ValueError):  # NumPy's words for our TypeError
+        np.zeros(2)[0] = x
+
+
+def test_data_is_an_array_of_floats():
+    x = mg.tensor([1.0], requires_grad=True)
+    with pytest.raises(TypeError, match="data is an ndarray, not Tensor"):
+        x.data = x.data - 0.1 * x
+    with pytest.raises(TypeError, match="only floating-point tensors have gradients"):
+        x.data = np.ones(1, int)
+
+
+def test_complex_results_have_no_gradients():
+    with pytest.raises(TypeError, match="the gradient of multiply: only floating-point"):
+        LEAF * 1j
 
 
 def test_a_function_without_a_rule_says_how_to_add_one():

@@ -139,6 +139,12 @@ def test_broken_layers_are_caught(how, words):
         check_layer(Broken(how), X)
 
 
+def test_frozen_layers_can_be_checked():
+    layer = nn.Sequential(nn.Linear(3, 3).requires_grad_(False), nn.Linear(3, 2))
+    check_layer(layer, X)
+    assert layer[0].weight.dtype == np.float32
+
+
 def test_a_checked_layer_is_left_as_it_was():
     layer = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout(0.5)).eval()
     before, drawn = layer.state_dict(), mg.default_generator().bit_generator.state

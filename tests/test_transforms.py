@@ -123,6 +123,7 @@ def test_functions_of_matrices_twice_differentiated(rng):
         (lambda: mg.grad(np.sin)(X), ValueError, r"this one gave shape \(3,\): see jacobian"),
         (lambda: mg.grad(lambda x: 1.0)(X), TypeError, "returned float, not a Tensor: it has left the graph"),
         (lambda: mg.grad(f, 1)(X), ValueError, "argnums=1 does not name different arguments: there are 1 positional"),
+        (lambda: mg.grad(lambda a, b: np.sum(a * b), (0, -2))(X, X), ValueError, "does not name different arguments"),
         (lambda: mg.jacobian(f, (0, 3))(X), ValueError, "argnums"),
         (
             lambda: mg.jvp(np.sin, (X,), (X[:2],)),

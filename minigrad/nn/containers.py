@@ -1,4 +1,4 @@
-"""Layers made of layers, and layers without parameters."""
+"""Layers made of layers, and layers that do little."""
 
 from __future__ import annotations
 
@@ -70,35 +70,9 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, rng: np.random.Generator | None = None) -> None:
-        F._probability("Dropout", p)
+        F.probability("Dropout", p)
         self.p = p
         self._rng = rng
 
     def forward(self, x: Any) -> Any:
         return F.dropout(x, self.p, self.training, self._rng)
-
-
-class ReLU(Module):
-    """max(x, 0)."""
-
-    def forward(self, x: Any) -> Any:
-        return F.relu(x)
-
-
-class GELU(Module):
-    """x Φ(x), or its approximation with approximate="tanh"."""
-
-    def __init__(self, approximate: str = "none") -> None:
-        if approximate not in ("none", "tanh"):
-            raise ValueError(f"GELU: approximate must be 'none' or 'tanh', not {approximate!r}")
-        self.approximate = approximate
-
-    def forward(self, x: Any) -> Any:
-        return F.gelu(x, self.approximate)
-
-
-class Tanh(Module):
-    """tanh x."""
-
-    def forward(self, x: Any) -> Any:
-        return np.tanh(x)

@@ -7,23 +7,9 @@ from typing import Any
 import numpy as np
 
 from minigrad import functional as F
-from minigrad.creation import default_generator
-from minigrad.nn.module import Module, Parameter
-from minigrad.tensor import Array, Tensor
-
-
-def uniform(bound: float, shape: tuple[int, ...], rng: np.random.Generator | None) -> Array:
-    """Draws from −bound to bound, in float32."""
-    return (rng or default_generator()).uniform(-bound, bound, shape).astype(np.float32)
-
-
-def positive(layer: str, **sizes: int) -> None:
-    """Refuse sizes that are no whole number from 1 on."""
-    for name, n in sizes.items():
-        if not isinstance(n, int | np.integer) or isinstance(n, bool):
-            raise TypeError(f"{layer}: {name} must be a whole number, not {n!r}")
-        if n < 1:
-            raise ValueError(f"{layer}: {name} must be at least 1, not {n}")
+from minigrad.nn import init
+from minigrad.nn.module import Module, Parameter, positive
+from minigrad.tensor import Tensor
 
 
 class Linear(Module):
@@ -37,14 +23,17 @@ class Linear(Module):
     """
 
     def __init__(
-        self, in_features: int, out_features: int, bias: bool = True, rng: np.random.Generator | None = None
+        self, in_features: int, out_features: int, bias: bool = True, *, rng: np.random.Generator | None = None
     ) -> None:
         positive("Linear", in_features=in_features, out_features=out_features)
         self.in_features = in_features
         self.out_features = out_features
         bound = in_features**-0.5
-        self.weight = Parameter(uniform(bound, (out_features, in_features), rng))
-        self.bias = Parameter(uniform(bound, (out_features,), rng)) if bias else None
+        self.weight = Parameter(np.empty((out_features, in_features), np.float32))
+        init.uniform_(self.weight, -bound, bound, rng=rng)
+        self.bias = Parameter(np.empty(out_features, np.float32)) if bias else None
+        if self.bias is not None:
+            init.uniform_(self.bias, -bound, bound, rng=rng)
 
     def forward(self, x: Any) -> Any:
         return F.linear(x, self.weight, self.bias)
@@ -66,6 +55,7 @@ class Embedding(Module):
         num_embeddings: int,
         embedding_dim: int,
         padding_idx: int | None = None,
+        *,
         rng: np.random.Generator | None = None,
     ) -> None:
         positive("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
@@ -74,10 +64,10 @@ class Embedding(Module):
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
         self.padding_idx = padding_idx
-        weight = (rng or default_generator()).standard_normal((num_embeddings, embedding_dim)).astype(np.float32)
+        self.weight = Parameter(np.empty((num_embeddings, embedding_dim), np.float32))
+        init.normal_(self.weight, rng=rng)
         if padding_idx is not None:
-            weight[padding_idx] = 0
-        self.weight = Parameter(weight)
+            self.weight.data[padding_idx] = 0
 
     def forward(self, ids: Any) -> Tensor:
         return F.embedding(ids, self.weight, self.padding_idx)  # type: ignore[no-any-return]

@@ -12,6 +12,15 @@ from minigrad.tensor import Array, Tensor
 M = TypeVar("M", bound="Module")
 
 
+def positive(layer: str, **sizes: int) -> None:
+    """Refuse sizes that are no whole number from 1 on."""
+    for name, n in sizes.items():
+        if not isinstance(n, int | np.integer) or isinstance(n, bool):
+            raise TypeError(f"{layer}: {name} must be a whole number, not {n!r}")
+        if n < 1:
+            raise ValueError(f"{layer}: {name} must be at least 1, not {n}")
+
+
 class Parameter(Tensor):
     """A leaf tensor that a layer learns. Wraps the array itself; float32 from Python floats."""
 

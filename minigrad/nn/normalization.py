@@ -9,8 +9,7 @@ import numpy as np
 
 from minigrad import functional as F
 from minigrad.autograd import is_recomputing
-from minigrad.nn.linear import positive
-from minigrad.nn.module import Module, Parameter
+from minigrad.nn.module import Module, Parameter, positive
 
 
 def _affine(shape: int | tuple[int, ...], weight: bool, bias: bool) -> tuple[Parameter | None, Parameter | None]:
@@ -37,9 +36,9 @@ class LayerNorm(Module):
         elementwise_affine: bool = True,
         bias: bool = True,
     ) -> None:
-        self.normalized_shape = F._tuple(normalized_shape)
+        self.normalized_shape = F.as_shape(normalized_shape)
         positive("LayerNorm", **{f"normalized_shape[{i}]": n for i, n in enumerate(self.normalized_shape)})
-        F._positive("LayerNorm", eps=eps)
+        F.positive_number("LayerNorm", eps=eps)
         if self.normalized_shape == (1,):
             warnings.warn("LayerNorm over one feature gives its bias, whatever the input", RuntimeWarning, stacklevel=2)
         self.eps = eps
@@ -58,9 +57,9 @@ class RMSNorm(Module):
     def __init__(
         self, normalized_shape: int | tuple[int, ...], eps: float = 1e-6, elementwise_affine: bool = True
     ) -> None:
-        self.normalized_shape = F._tuple(normalized_shape)
+        self.normalized_shape = F.as_shape(normalized_shape)
         positive("RMSNorm", **{f"normalized_shape[{i}]": n for i, n in enumerate(self.normalized_shape)})
-        F._positive("RMSNorm", eps=eps)
+        F.positive_number("RMSNorm", eps=eps)
         self.eps = eps
         self.weight, _ = _affine(self.normalized_shape, elementwise_affine, False)
 
@@ -92,9 +91,9 @@ class BatchNorm1d(Module):
         track_running_stats: bool = True,
     ) -> None:
         positive("BatchNorm1d", num_features=num_features)
-        F._positive("BatchNorm1d", eps=eps)
+        F.positive_number("BatchNorm1d", eps=eps)
         if momentum is not None:
-            F._probability("BatchNorm1d: momentum", momentum)
+            F.probability("BatchNorm1d: momentum", momentum)
         self.num_features = num_features
         self.eps = eps
         self.momentum = momentum
@@ -128,7 +127,7 @@ class GroupNorm(Module):
 
     def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True) -> None:
         positive("GroupNorm", num_groups=num_groups, num_channels=num_channels)
-        F._positive("GroupNorm", eps=eps)
+        F.positive_number("GroupNorm", eps=eps)
         if num_channels % num_groups:
             raise ValueError(
                 f"GroupNorm: num_channels={num_channels} cannot be cut into num_groups={num_groups} equal groups"
@@ -152,7 +151,7 @@ class InstanceNorm1d(Module):
 
     def __init__(self, num_features: int, eps: float = 1e-5, *, affine: bool = False) -> None:
         positive("InstanceNorm1d", num_features=num_features)
-        F._positive("InstanceNorm1d", eps=eps)
+        F.positive_number("InstanceNorm1d", eps=eps)
         self.num_features = num_features
         self.eps = eps
         self.weight, self.bias = _affine(num_features, affine, affine)

@@ -1,4 +1,4 @@
-"""SGD, Adam and AdamW, on one flat array: in order of increasing complexity.
+"""SGD, RMSprop, Adam and AdamW, on flat arrays: in order of increasing complexity.
 
 An optimiser lays the parameters of one dtype side by side in one buffer, of which each parameter's array becomes a
 view; a step is then a few operations on that buffer, however many parameters there are. A parameter without a
@@ -15,8 +15,8 @@ import numpy as np
 from minigrad.tensor import Array, Tensor
 
 
-class Group:
-    """Parameters of one dtype in one buffer, and buffers of the same layout for what the optimiser remembers."""
+class Buffer:
+    """Parameters of one dtype in one array, and arrays of the same layout for what the optimiser remembers."""
 
     def __init__(self, parameters: list[Tensor], memories: Iterable[str]) -> None:
         self.parameters = parameters
@@ -35,6 +35,11 @@ class Group:
         for i, (p, part) in enumerate(zip(self.parameters, self.slices, strict=True)):
             if p.grad is None:
                 continue
+            if p.grad.shape != p.shape or p.size != part.stop - part.start or p.dtype != self.values.dtype:
+                raise ValueError(
+                    f"a parameter is {p.shape} {p.dtype.name}, its gradient {p.grad.shape}, and the optimiser has "
+                    f"{part.stop - part.start} {self.values.dtype.name} for it: build it after any conversion"
+                )
             if p.data.base is not self.values:  # somebody gave the parameter another array: take its values over
                 self.values[part] = p.data.ravel()
                 p.data = self.values[part].reshape(p.shape)
@@ -48,75 +53,92 @@ class Group:
 
 
 class Optimizer:
-    """What the optimisers share: the parameters, the learning rate `lr`, and state that can be saved.
+    """What the optimisers share: groups of parameters with options of their own, and state that can be saved.
 
+    parameters: leaf tensors, or dicts {"params": [...], "lr": ...} with options that differ from the others'. The
+    groups with their options are in `param_groups`; changing an option there takes effect at the next step.
     The parameters' arrays become views into a buffer of the optimiser's; change them in place (p.data[...] = v).
     """
 
     memories: tuple[str, ...] = ()
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float, weight_decay: float) -> None:
-        parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    def __init__(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]], options: dict[str, Any]) -> None:
         name = type(self).__name__
-        if not parameters:
+        if not isinstance(parameters, Iterable) or isinstance(parameters, Tensor | dict):
+            raise TypeError(
+                f"{name} needs a list of parameters, not {type(parameters).__name__}: pass model.parameters()"
+            )
+        given: list[Any] = list(parameters)
+        groups: list[dict[str, Any]]
+        groups = given if given and all(isinstance(g, dict) for g in given) else [{"params": given}]
+        self.param_groups: list[dict[str, Any]] = []
+        seen: set[int] = set()
+        for group in groups:
+            unknown = group.keys() - options.keys() - {"params"}
+            if unknown or "params" not in group:
+                raise ValueError(f"{name}: a group has 'params' and maybe {', '.join(options)}, not {', '.join(group)}")
+            unique = [p for p in {id(p): p for p in group["params"]}.values() if id(p) not in seen]
+            seen |= {id(p) for p in unique}
+            for p in unique:
+                if not isinstance(p, Tensor) or p.node is not None or p.dtype.kind != "f":
+                    raise TypeError(
+                        f"{name} needs floating-point leaf tensors, not {type(p).__name__}: pass model.parameters()"
+                    )
+                if p.dtype == np.float16:
+                    raise TypeError(f"{name}: in float16 small changes are lost: keep the parameters in float32")
+            self.param_groups.append({**options, **group, "params": unique})
+            self._check(**{key: value for key, value in self.param_groups[-1].items() if key != "params"})
+        if not seen:
             raise ValueError(f"{name} got no parameters: model.parameters() is empty, or was used up before")
-        for p in parameters:
-            if not isinstance(p, Tensor) or p.node is not None or p.dtype.kind != "f":
-                raise TypeError(
-                    f"{name} needs floating-point leaf tensors, not {type(p).__name__}: pass model.parameters()"
-                )
-        if not lr >= 0 or not weight_decay >= 0:
-            raise ValueError(f"{name}: lr and weight_decay must not be negative, got {lr} and {weight_decay}")
-        self.lr = lr
-        self.weight_decay = weight_decay
-        unique = list({id(p): p for p in parameters}.values())
-        dtypes = dict.fromkeys(p.dtype for p in unique)
-        self.groups = [Group([p for p in unique if p.dtype == dtype], self.memories) for dtype in dtypes]
+        self.buffers = [
+            (group, Buffer([p for p in group["params"] if p.dtype == dtype], self.memories))
+            for group in self.param_groups
+            for dtype in dict.fromkeys(p.dtype for p in group["params"])
+        ]
 
-    @property
-    def parameters(self) -> list[Tensor]:
-        return [p for group in self.groups for p in group.parameters]
+    def _check(self, lr: float, weight_decay: float, **_: Any) -> None:
+        """Refuse options that make no sense."""
+        if not lr >= 0 or not weight_decay >= 0:
+            raise ValueError(
+                f"{type(self).__name__}: lr and weight_decay must not be negative, got {lr} and {weight_decay}"
+            )
 
     def zero_grad(self) -> None:
         """Forget the gradients: `.grad` becomes None."""
-        for p in self.parameters:
-            p.grad = None
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.grad = None
 
     def step(self) -> None:
         """Change each parameter that has a gradient."""
-        for group in self.groups:
-            for part, step in group.runs():
-                self._update(
-                    group.values[part],
-                    group.gradients[part],
-                    step,
-                    *(group.memory[name][part] for name in self.memories),
-                )
+        for group, buffer in self.buffers:
+            for part, step in buffer.runs():
+                memories = (buffer.memory[name][part] for name in self.memories)
+                self._update(group, buffer.values[part], buffer.gradients[part], step, *memories)
 
-    def _update(self, p: Array, g: Array, step: int, *memories: Array) -> None:
+    def _update(self, group: dict[str, Any], p: Array, g: Array, step: int, *memories: Array) -> None:
         """Change the values p in place by their gradient g (to be overwritten at will) and the memories."""
         raise TypeError(f"{type(self).__name__} does not say how to update")
 
+    def _arrays(self) -> dict[str, Array]:
+        arrays = ({**buffer.memory, "steps": buffer.steps} for _, buffer in self.buffers)
+        return {f"{i}.{name}": array for i, named in enumerate(arrays) for name, array in named.items()}
+
     def state_dict(self) -> dict[str, Any]:
         """Copies of all that a resumed run needs beside the parameters."""
-        state: dict[str, Any] = {"lr": self.lr}
-        for i, group in enumerate(self.groups):
-            state |= {f"{i}.{name}": array.copy() for name, array in {**group.memory, "steps": group.steps}.items()}
-        return state
+        rates = {f"lr.{i}": group["lr"] for i, group in enumerate(self.param_groups)}
+        return rates | {name: array.copy() for name, array in self._arrays().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of the same optimiser on the same parameters; ValueError if it does not fit."""
-        own = {
-            f"{i}.{n}": a
-            for i, group in enumerate(self.groups)
-            for n, a in {**group.memory, "steps": group.steps}.items()
-        }
-        if state.keys() != own.keys() | {"lr"} or any(np.shape(state[n]) != a.shape for n, a in own.items()):
+        own = self.state_dict()
+        if state.keys() != own.keys() or any(np.shape(state[name]) != np.shape(own[name]) for name in own):
             raise ValueError(
                 f"this state does not fit {type(self).__name__}: it is of another optimiser or other parameters"
             )
-        self.lr = float(state["lr"])
-        for name, array in own.items():
+        for i, group in enumerate(self.param_groups):
+            group["lr"] = float(state[f"lr.{i}"])
+        for name, array in self._arrays().items():
             array[...] = state[name]
 
 
@@ -130,27 +152,76 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[Tensor],
+        parameters: Iterable[Any],
         lr: float = 1e-3,
         momentum: float = 0.0,
+        *,
         weight_decay: float = 0.0,
         nesterov: bool = False,
     ) -> None:
+        super().__init__(
+            parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
+        )
+
+    def _check(self, lr: float, weight_decay: float, momentum: float = 0.0, nesterov: bool = False, **_: Any) -> None:
+        super()._check(lr, weight_decay)
         if not 0 <= momentum < 1 or (nesterov and not momentum):
             raise ValueError(f"SGD: momentum={momentum} must be at least 0 and below 1, and above 0 for nesterov")
-        self.momentum = momentum
-        self.nesterov = nesterov
-        super().__init__(parameters, lr, weight_decay)
 
-    def _update(self, p: Array, g: Array, step: int, *memories: Array) -> None:
+    def _update(self, group: dict[str, Any], p: Array, g: Array, step: int, *memories: Array) -> None:
         (v,) = memories
-        if self.weight_decay:
-            g += self.weight_decay * p
-        if self.momentum:
-            v *= self.momentum
+        momentum = group["momentum"]
+        if group["weight_decay"]:
+            g += group["weight_decay"] * p
+        if momentum:
+            v *= momentum
             v += g
-            g = g + self.momentum * v if self.nesterov else v
-        p -= self.lr * g
+            g = g + momentum * v if group["nesterov"] else v
+        p -= group["lr"] * g
+
+
+class RMSprop(Optimizer):
+    """s ← α s + (1 − α) g²;  v ← momentum v + g / (√s + eps);  p ← p − lr v; g includes weight_decay p.
+
+    Tieleman, Hinton: Lecture 6.5, Neural Networks for Machine Learning (2012).
+    """
+
+    memories = ("square", "velocity")
+
+    def __init__(
+        self,
+        parameters: Iterable[Any],
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+    ) -> None:
+        super().__init__(
+            parameters, {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum}
+        )
+
+    def _check(
+        self, lr: float, weight_decay: float, alpha: float = 0.0, eps: float = 1.0, momentum: float = 0.0, **_: Any
+    ) -> None:
+        super()._check(lr, weight_decay)
+        if not 0 <= alpha < 1 or not 0 <= momentum < 1 or not eps > 0:
+            raise ValueError(
+                f"RMSprop: alpha={alpha}, momentum={momentum} must be from 0 to below 1, eps={eps} positive"
+            )
+
+    def _update(self, group: dict[str, Any], p: Array, g: Array, step: int, *memories: Array) -> None:
+        s, v = memories
+        if group["weight_decay"]:
+            g += group["weight_decay"] * p
+        s *= group["alpha"]
+        s += (1 - group["alpha"]) * g * g
+        g /= np.sqrt(s) + group["eps"]
+        if group["momentum"]:
+            v *= group["momentum"]
+            v += g
+            g = v
+        p -= group["lr"] * g
 
 
 class Adam(Optimizer):
@@ -164,26 +235,29 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[Tensor],
+        parameters: Iterable[Any],
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
+        super().__init__(parameters, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    def _check(
+        self, lr: float, weight_decay: float, betas: tuple[float, float] = (0, 0), eps: float = 1.0, **_: Any
+    ) -> None:
+        super()._check(lr, weight_decay)
         if not all(0 <= beta < 1 for beta in betas) or not eps > 0:
             raise ValueError(f"{type(self).__name__}: betas={betas} must be from 0 to below 1, and eps={eps} positive")
-        self.betas = betas
-        self.eps = eps
-        super().__init__(parameters, lr, weight_decay)
 
-    def _decay(self, p: Array, g: Array) -> None:
-        g += self.weight_decay * p
+    def _decay(self, group: dict[str, Any], p: Array, g: Array) -> None:
+        g += group["weight_decay"] * p
 
-    def _update(self, p: Array, g: Array, step: int, *memories: Array) -> None:
+    def _update(self, group: dict[str, Any], p: Array, g: Array, step: int, *memories: Array) -> None:
         m, v = memories
-        if self.weight_decay:
-            self._decay(p, g)
-        b1, b2 = self.betas
+        if group["weight_decay"]:
+            self._decay(group, p, g)
+        b1, b2 = group["betas"]
         m *= b1
         v *= b2
         v += (1 - b2) * g * g
@@ -191,9 +265,9 @@ class Adam(Optimizer):
         m += g
         root = np.sqrt(v, out=g)  # g has done its work
         root *= (1 - b2**step) ** -0.5
-        root += self.eps
+        root += group["eps"]
         np.divide(m, root, out=root)
-        root *= self.lr / (1 - b1**step)
+        root *= group["lr"] / (1 - b1**step)
         p -= root
 
 
@@ -205,7 +279,7 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        parameters: Iterable[Tensor],
+        parameters: Iterable[Any],
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -213,5 +287,5 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(parameters, lr, betas, eps, weight_decay)
 
-    def _decay(self, p: Array, g: Array) -> None:
-        p *= 1 - self.lr * self.weight_decay
+    def _decay(self, group: dict[str, Any], p: Array, g: Array) -> None:
+        p *= 1 - group["lr"] * group["weight_decay"]

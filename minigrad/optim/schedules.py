@@ -1,46 +1,131 @@
-"""Learning rates over time."""
+"""Learning rates over time: each schedule multiplies every group's rate with a factor of the number of steps."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from minigrad.optim.optimizers import Optimizer
 
 
-class WarmupCosine:
-    """A learning rate that rises linearly over warmup_steps and falls as a cosine to 0 at total_steps.
+class Schedule:
+    """What the schedules share; `step()` after each step of the optimiser (or each epoch, if that is the unit)."""
 
-    `step()` after each step of the optimiser. Goyal et al. (2017); Loshchilov, Hutter: SGDR (2017).
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+        self.rates = [float(group["lr"]) for group in optimizer.param_groups]
+        self.steps = 0
+        self._set()
+
+    def factor(self, step: int) -> float:
+        """What the rates are multiplied with at this step, counted from 0."""
+        raise TypeError(f"{type(self).__name__} has no factor method: define factor(self, step)")
+
+    def _set(self) -> None:
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * self.factor(self.steps)
+
+    def step(self) -> None:
+        """On to the next step's rates."""
+        self.steps += 1
+        self._set()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": self.steps, **{f"rate.{i}": rate for i, rate in enumerate(self.rates)}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if state.keys() != self.state_dict().keys():
+            raise ValueError(f"this state does not fit {type(self).__name__}: it has {', '.join(state)}")
+        self.steps = int(state["steps"])
+        self.rates = [float(state[f"rate.{i}"]) for i in range(len(self.rates))]
+        self._set()
+
+
+def _counts(name: str, least: int, **counts: int) -> None:
+    for what, n in counts.items():
+        if not isinstance(n, int) or n < least:
+            raise ValueError(f"{name}: {what} must be a whole number from {least} on, not {n!r}")
+
+
+class LinearWarmup(Schedule):
+    """(step + 1) / warmup_steps, up to 1. Goyal et al. (2017)."""
+
+    def __init__(self, optimizer: Optimizer, warmup_steps: int) -> None:
+        _counts("LinearWarmup", 1, warmup_steps=warmup_steps)
+        self.warmup_steps = warmup_steps
+        super().__init__(optimizer)
+
+    def factor(self, step: int) -> float:
+        return min((step + 1) / self.warmup_steps, 1.0)
+
+
+class WarmupCosine(Schedule):
+    """A linear warm-up over warmup_steps, then half a cosine down to 0 at total_steps; warmup_steps may be 0.
+
+    Loshchilov, Hutter: SGDR (2017).
     """
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int, total_steps: int) -> None:
-        if not 0 <= warmup_steps < total_steps:
-            raise ValueError(f"warmup_steps={warmup_steps} must be at least 0 and below total_steps={total_steps}")
-        self.optimizer = optimizer
+        _counts("WarmupCosine", 0, warmup_steps=warmup_steps, total_steps=total_steps)
+        if warmup_steps >= total_steps:
+            raise ValueError(f"WarmupCosine: warmup_steps={warmup_steps} must be below total_steps={total_steps}")
         self.warmup_steps = warmup_steps
         self.total_steps = total_steps
-        self.peak = optimizer.lr
-        self.steps = 0
-        optimizer.lr = self.rate(0)
+        super().__init__(optimizer)
 
-    def rate(self, step: int) -> float:
-        """The learning rate of this step, counted from 0."""
+    def factor(self, step: int) -> float:
         if step < self.warmup_steps:
-            return self.peak * (step + 1) / self.warmup_steps
+            return (step + 1) / self.warmup_steps
         share = min((step - self.warmup_steps) / (self.total_steps - self.warmup_steps), 1.0)
-        return float(self.peak * 0.5 * (1 + np.cos(np.pi * share)))
+        return 0.5 * (1 + math.cos(math.pi * share))
 
-    def step(self) -> None:
-        """On to the next step's rate."""
-        self.steps += 1
-        self.optimizer.lr = self.rate(self.steps)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"steps": self.steps, "peak": self.peak}
+class StepLR(Schedule):
+    """gamma to the power of step // step_size."""
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.steps, self.peak = int(state["steps"]), float(state["peak"])
-        self.optimizer.lr = self.rate(self.steps)
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+        _counts("StepLR", 1, step_size=step_size)
+        if not 0 < gamma <= 1:
+            raise ValueError(f"StepLR: gamma must be above 0 and at most 1, not {gamma!r}")
+        self.step_size = step_size
+        self.gamma = gamma
+        super().__init__(optimizer)
+
+    def factor(self, step: int) -> float:
+        return float(self.gamma ** (step // self.step_size))
+
+
+class OneCycleLR(Schedule):
+    """Half a cosine up from 1 / div_factor to 1 over the share pct_start of total_steps, and down to almost 0.
+
+    The optimiser's rates are the highest ones; the last is 1 / (div_factor final_div_factor) of them, as PyTorch's.
+    Smith, Topin: Super-Convergence (2018).
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        total_steps: int,
+        pct_start: float = 0.3,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+    ) -> None:
+        _counts("OneCycleLR", 2, total_steps=total_steps)
+        if not 0 < pct_start < 1 or not div_factor >= 1 or not final_div_factor >= 1:
+            raise ValueError(f"OneCycleLR: pct_start={pct_start} must lie between 0 and 1, the divisors be at least 1")
+        self.top = pct_start * total_steps - 1
+        self.end = total_steps - 1
+        self.first = 1 / div_factor
+        self.last = 1 / (div_factor * final_div_factor)
+        super().__init__(optimizer)
+
+    def factor(self, step: int) -> float:
+        if step <= self.top:
+            return _cosine(self.first, 1.0, step / self.top)
+        return _cosine(1.0, self.last, min((step - self.top) / (self.end - self.top), 1.0))
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    """Half a cosine from start to end."""
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * share))

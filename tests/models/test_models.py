@@ -64,8 +64,8 @@ def test_an_encoder_without_positions_does_not_know_the_order():
         (lambda: Encoder(0, 4, 2, 6), "num_layers must be at least 1, not 0"),
         (lambda: MLP(3), "at least the sizes of its input and its output"),
         (
-            lambda: SequenceClassifier(4, 3, 5, 1, d_model=4, nhead=2, dim_feedforward=4)(A(2, 6, 4)),
-            r"expected \(batch, at most 5 tokens, features\), got \(2, 6, 4\)",
+            lambda: SequenceClassifier(4, 3, 5, 1, d_model=4, nhead=2, dim_feedforward=4)(mg.zeros(2, 6, 4)),
+            "6 tokens are more than max_tokens=5",
         ),
         (
             lambda: Encoder(2, 4, 2, 6)(mg.randn(2, 3, 5)),
@@ -76,3 +76,12 @@ def test_an_encoder_without_positions_does_not_know_the_order():
 def test_bad_input(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_padding_does_not_count():
+    model = SequenceClassifier(4, 3, 5, num_layers=2, d_model=4, nhead=2, dim_feedforward=4).eval()
+    x, there = A(2, 5, 4).astype(np.float32), np.array([[True] * 3 + [False] * 2, [True] * 5])
+    y = model(x, there).data
+    np.testing.assert_allclose(model(x[:1, :3]).data, y[:1], rtol=1e-4)
+    x[0, 3:] = 9
+    np.testing.assert_allclose(model(x, there).data, y, rtol=1e-4)

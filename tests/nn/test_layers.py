@@ -19,10 +19,7 @@ LAYERS = {
     nn.Embedding: [(lambda: nn.Embedding(5, 3), [np.array([[1, 1], [4, 0]])])],
     nn.MultiHeadAttention: [
         (lambda: nn.MultiHeadAttention(4, 2), [A(2, 3, 4)]),
-        (
-            lambda: nn.MultiHeadAttention(4, 1, bias=False),
-            [A(2, 3, 4), A(2, 2, 4), A(2, 2, 4), np.array([True, False])],
-        ),
+        (lambda: nn.MultiHeadAttention(4, 1, bias=False, kdim=3, vdim=5), [A(2, 3, 4), A(2, 2, 3), A(2, 2, 5)]),
         (lambda: nn.MultiHeadAttention(4, 2, dropout=0.3), [A(2, 3, 4), A(2, 5, 4)]),
     ],
     nn.LayerNorm: [(lambda: nn.LayerNorm(4), [A(3, 4)]), (lambda: nn.LayerNorm((2, 2), bias=False), [A(3, 2, 2)])],
@@ -44,6 +41,14 @@ LAYERS = {
     nn.ReLU: [(nn.ReLU, [A(2, 3)])],
     nn.GELU: [(nn.GELU, [A(2, 3)]), (lambda: nn.GELU("tanh"), [A(2, 3)])],
     nn.Tanh: [(nn.Tanh, [A(2, 3)])],
+    nn.Sigmoid: [(nn.Sigmoid, [A(2, 3)])],
+    nn.SiLU: [(nn.SiLU, [A(2, 3)])],
+    nn.Softplus: [(nn.Softplus, [A(2, 3)])],
+    nn.LeakyReLU: [(nn.LeakyReLU, [A(2, 3)])],
+    nn.ELU: [(nn.ELU, [A(2, 3)])],
+    nn.Softmax: [(nn.Softmax, [A(2, 3)]), (lambda: nn.Softmax(0), [A(2, 3)])],
+    nn.SinusoidalPositionalEncoding: [(lambda: nn.SinusoidalPositionalEncoding(5), [A(2, 3, 5)])],
+    nn.LearnedPositionalEncoding: [(lambda: nn.LearnedPositionalEncoding(4, 3), [A(2, 4, 3)])],
 }
 CASES = [
     pytest.param(*case, id=f"{layer.__name__}-{i}") for layer, cases in LAYERS.items() for i, case in enumerate(cases)
@@ -73,8 +78,6 @@ def test_float32_in_float32_out(make, inputs):
 
 @pytest.mark.parametrize(("make", "inputs"), CASES)
 def test_an_empty_batch_comes_out_empty(make, inputs):
-    if isinstance(make(), nn.MultiHeadAttention):
-        inputs = inputs[:1]
     y = make()(
         *(
             mg.tensor(x[:0].astype(np.float32) if x.dtype == np.float64 else x[:0], requires_grad=x.dtype != np.int64)
@@ -117,11 +120,24 @@ def test_batch_norm_with_momentum_none_averages_over_batches():
 def test_attention_weights_are_who_attends_to_whom():
     layer, x = nn.MultiHeadAttention(4, 2), mg.randn(2, 3, 4)
     mask = np.array([[True, True, False], [True, True, True], [False, False, False]])
-    w = layer.attention_weights(x, attn_mask=mask).data
+    w = layer(x, mask=mask, need_weights=True)[1].data
     assert w.shape == (2, 2, 3, 3)
     np.testing.assert_allclose(w.sum(-1), np.broadcast_to([1, 1, 0], (2, 2, 3)), rtol=1e-6)
     assert not w[:, :, 0, 2].any()
-    np.testing.assert_allclose(layer.attention_weights(x).data.sum(-1), 1, rtol=1e-6)
+    np.testing.assert_allclose(layer(x, need_weights=True)[1].data.sum(-1), 1, rtol=1e-6)
+
+
+def test_a_masked_layer_has_the_right_gradients():
+    mask = np.array([[True, False, True], [True, True, True], [False, False, False]])
+
+    class Masked(nn.Module):
+        def __init__(self):
+            self.attention = nn.MultiHeadAttention(4, 2)
+
+        def forward(self, x):
+            return self.attention(x, mask=mask, need_weights=True)
+
+    check_layer(Masked(), A(2, 3, 4))
 
 
 def test_a_mask_of_padding_hides_what_lies_there():
@@ -130,9 +146,9 @@ def test_a_mask_of_padding_hides_what_lies_there():
         np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32),
     )
     there = np.array([[True, True, False], [True, True, True]])
-    y = layer(x, attn_mask=there[:, None, None, :]).data
+    y = layer(x, mask=there[:, None, None, :]).data
     x[0, 2] = 100
-    np.testing.assert_allclose(layer(x, attn_mask=there[:, None, None, :]).data[0, :2], y[0, :2], rtol=1e-5)
+    np.testing.assert_allclose(layer(x, mask=there[:, None, None, :]).data[0, :2], y[0, :2], rtol=1e-5)
 
 
 def test_initial_values_come_from_the_generator_that_is_passed():
@@ -142,6 +158,27 @@ def test_initial_values_come_from_the_generator_that_is_passed():
     w = nn.Linear(200, 100).weight.data
     assert abs(w).max() <= bound
     assert abs(w.std() - bound / np.sqrt(3)) < 0.02 * bound
+
+
+def test_sinusoidal_positions():
+    y = nn.SinusoidalPositionalEncoding(4)(np.zeros((3, 4)))
+    for t in range(3):
+        np.testing.assert_allclose(y[t], [np.sin(t), np.cos(t), np.sin(t / 100), np.cos(t / 100)])
+
+
+def test_initial_values_have_the_spread_that_they_promise():
+    w = nn.Parameter(np.empty((300, 200)))
+    for fill, std in [
+        (nn.init.xavier_uniform_, (2 / 500) ** 0.5),
+        (nn.init.xavier_normal_, (2 / 500) ** 0.5),
+        (nn.init.kaiming_uniform_, (2 / 200) ** 0.5),
+        (nn.init.kaiming_normal_, (2 / 200) ** 0.5),
+        (nn.init.normal_, 1.0),
+        (nn.init.uniform_, (1 / 12) ** 0.5),
+    ]:
+        assert fill(w) is w
+        assert w.data.std() == pytest.approx(std, rel=0.02)
+    assert nn.init.constant_(w, 2.0).data.min() == 2
 
 
 # ---- what they refuse ------------------------------------------------------------------------------------------------
@@ -170,15 +207,23 @@ X = np.ones((2, 3), np.float32)
         (lambda: nn.MultiHeadAttention(4, 2)(X), ValueError, r"query must be \(batch, tokens, 4\), got \(2, 3\)"),
         (lambda: nn.MultiHeadAttention(4, 2)(A(2, 3, 4), A(1, 3, 4)), ValueError, "must agree in the batch"),
         (
-            lambda: nn.MultiHeadAttention(4, 2)(mg.randn(2, 3, 4), attn_mask=np.ones((3, 3))),
+            lambda: nn.MultiHeadAttention(4, 2)(mg.randn(2, 3, 4), mask=np.ones((3, 3))),
             TypeError,
             "a mask must be boolean, True where attention is allowed, not float64",
         ),
         (
-            lambda: nn.MultiHeadAttention(4, 2)(mg.randn(2, 3, 4), attn_mask=np.ones((2, 3), bool)),
+            lambda: nn.MultiHeadAttention(4, 2)(mg.randn(2, 3, 4), mask=np.ones((2, 3), bool)),
             ValueError,
             r"a mask of shape \(2, 3\) does not broadcast to the scores' shape \(2, 2, 3, 3\)",
         ),
+        (lambda: nn.MultiHeadAttention(4, 2)([1.0]), TypeError, "query must be a Tensor or an ndarray, not list"),
+        (lambda: nn.LearnedPositionalEncoding(1, 3)(X), ValueError, "2 tokens are more than max_tokens=1"),
+        (
+            lambda: nn.SinusoidalPositionalEncoding(4)(X),
+            ValueError,
+            r"expected x of shape \(\.\.\., tokens, 4\), got \(2, 3\)",
+        ),
+        (lambda: nn.init.kaiming_normal_(nn.Parameter(np.ones(3))), ValueError, "a weight of two axes or more"),
         (lambda: nn.LayerNorm(4)(X), ValueError, r"expected x of shape \(\.\.\., 4\), got \(2, 3\)"),
         (lambda: nn.LayerNorm(3, eps=0), ValueError, "eps must be a positive number, not 0"),
         (lambda: nn.BatchNorm1d(3)(X[:1]), ValueError, r"one value per channel.*drop_last=True.*eval\(\).*LayerNorm"),

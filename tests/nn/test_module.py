@@ -34,6 +34,30 @@ def test_parameters_are_found_wherever_they_are_each_once():
     assert [name for name, _ in Nested().named_buffers()] == ["table", "constant"]
 
 
+def test_num_parameters():
+    assert nn.Linear(3, 2).num_parameters() == 8
+
+
+def test_results_kept_to_be_looked_at_are_no_parameters():
+    class Looks(nn.Module):
+        def __init__(self):
+            self.linear = nn.Linear(2, 2)
+
+        def forward(self, x):
+            self.last = self.linear(x)
+            return self.last
+
+    layer = Looks()
+    layer(mg.ones(1, 2))
+    assert set(layer.state_dict()) == {"linear.weight", "linear.bias"}
+
+
+def test_a_frozen_parameter_is_not_rebound_by_mistake():
+    for p in nn.Linear(2, 2).requires_grad_(False).parameters():
+        with pytest.raises(TypeError, match="would leave the leaf behind"):
+            p *= 0.5
+
+
 def test_named_modules():
     assert [name for name, _ in Nested().named_modules()] == [
         "",

@@ -88,6 +88,14 @@ for f in (np.absolute, np.fabs):
     unary(f, gap=0.1)
 for f in (np.sign, np.floor, np.ceil, np.trunc, np.rint, np.round, np.around):
     unary(f, 0.1, 0.4, flat=True)
+
+
+@sample(np.floor_divide, flat=True)
+def _(data):
+    shape = data.draw(shapes())
+    return [data.draw(arrays(shape, 1.1, 1.4)), data.draw(arrays(broadcastable(shape), 0.75, 1.0))], np.floor_divide
+
+
 for f in (np.add, np.subtract, np.multiply):
     binary(f, **COMPLEX)
 for f in (np.divide, np.power):
@@ -121,6 +129,11 @@ def _(data):
     return [x, y], lambda x, y: np.where(mask, x, y)
 
 
+@sample(np.full_like)
+def _(data):
+    return [data.draw(arrays((2, 3))), data.draw(arrays(broadcastable((2, 3))))], lambda x, v: np.full_like(x, v) * x
+
+
 @sample(np.astype)
 def _(data):
     return [data.draw(arrays(shapes()))], lambda x: np.astype(x * 2.0, np.float64)
@@ -134,7 +147,6 @@ reduction(np.prod, **COMPLEX)
 for f in (np.max, np.amax, np.min, np.amin, np.ptp, np.median):
     reduction(f, empty=False)
 SAMPLES[np.ptp] = SAMPLES[np.ptp][0], {"flat": True}
-reduction(np.std, min_side=2)
 reduction(np.average, empty=False)
 reduction(logsumexp, empty=False)
 for f in (np.cumsum, np.cumprod):
@@ -142,11 +154,11 @@ for f in (np.cumsum, np.cumprod):
 reduction(np.sort, many=False, keepdims=False)
 
 
-@sample(np.var, np.std, flat=True)
+@sample(np.var, np.std)
 def _(data, function=np.var):
-    x = data.draw(arrays(shapes(min_side=2)))
+    x = data.draw(arrays(shapes(min_dims=1, min_side=2)))
     kwargs = {
-        "axis": data.draw(axes(x.ndim)),
+        "axis": data.draw(axes(x.ndim).filter(lambda axis: axis != ())),
         "ddof": data.draw(st.sampled_from([0, 0.5])),
         "keepdims": data.draw(st.booleans()),
     }
@@ -399,7 +411,7 @@ def _(data, function=None):
 def _(data):
     shape = data.draw(shapes(min_dims=1))
     axis = data.draw(st.sampled_from([-1, 0])) if len(shape) < 3 else -1
-    x, y = data.draw(arrays(shape)), data.draw(arrays(shape))
+    x, y = data.draw(arrays(shape)), data.draw(arrays(shape[-1:] if axis == -1 else shape[:1]))
     return [x, y], lambda x, y: np.vecdot(x, y, axis=axis)
 
 
@@ -408,7 +420,7 @@ EINSUMS = [
     ("i,i", (3,), (3,)), ("ij,jk", (2, 3), (3, 4)), ("ij,kj->ki", (2, 3), (4, 3)), ("bij,bjk->bik", (2, 3, 2), (2, 2, 1)),
     ("ij,j,k->i", (2, 3), (3,), (2,)), ("...i,...i->...", (2, 3), (4, 1, 3)), ("i...,ij->j...", (2, 3), (2, 4)),
     ("ij,ij,ij->", (2, 3), (2, 3), (2, 3)), ("i,j,k,l->lk", (2,), (3,), (2,), (1,)), ("...ij->...ji", (2, 3)), ("ij,ij", (2, 3), (2, 3)),
-    ("ii,i...->...", (2, 2), (2, 3)), (",i->i", (), (3,)), ("...,...", (2, 1), (3,)), ("ij,jk->ik", (2, 0), (0, 3)),
+    ("ii,i...->...", (2, 2), (2, 3)), ("ij,ij->", (3, 4), (1, 4)), ("ij,jk->ik", (2, 1), (3, 4)), ("...i,...i", (2, 3), (3, 1, 3)), (",i->i", (), (3,)), ("...,...", (2, 1), (3,)), ("ij,jk->ik", (2, 0), (0, 3)),
 ]  # fmt: skip
 
 

@@ -1,0 +1,64 @@
+"""Initial values: each function fills a tensor in place, outside of the graph, and returns it.
+
+Drawn from rng, or from minigrad's generator. fan_in and fan_out are the lengths of the last and the first axis of a
+weight (out, in). gain: by how much the activation behind the layer shrinks the spread, to be made up for.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from minigrad.creation import default_generator
+from minigrad.tensor import Array, Tensor
+
+Rng = np.random.Generator | None
+
+
+def _fill(tensor: Tensor, values: Array | float) -> Tensor:
+    tensor.data[...] = values
+    return tensor
+
+
+def _fans(tensor: Tensor) -> tuple[int, int]:
+    if tensor.ndim < 2:
+        raise ValueError(f"fan_in and fan_out need a weight of two axes or more, not one of shape {tensor.shape}")
+    return tensor.shape[-1], tensor.shape[0]
+
+
+def constant_(tensor: Tensor, value: float) -> Tensor:
+    """Every element the same."""
+    return _fill(tensor, value)
+
+
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, *, rng: Rng = None) -> Tensor:
+    """U(a, b)."""
+    return _fill(tensor, (rng or default_generator()).uniform(a, b, tensor.shape))
+
+
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, *, rng: Rng = None) -> Tensor:
+    """N(mean, std²)."""
+    return _fill(tensor, (rng or default_generator()).normal(mean, std, tensor.shape))
+
+
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0, *, rng: Rng = None) -> Tensor:
+    """U(−a, a) with a = gain √(6 / (fan_in + fan_out)). Glorot, Bengio (2010)."""
+    bound = gain * math.sqrt(6 / sum(_fans(tensor)))
+    return uniform_(tensor, -bound, bound, rng=rng)
+
+
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, *, rng: Rng = None) -> Tensor:
+    """N(0, σ²) with σ = gain √(2 / (fan_in + fan_out)). Glorot, Bengio (2010)."""
+    return normal_(tensor, 0.0, gain * math.sqrt(2 / sum(_fans(tensor))), rng=rng)
+
+
+def kaiming_uniform_(tensor: Tensor, gain: float = math.sqrt(2), *, rng: Rng = None) -> Tensor:
+    """U(−a, a) with a = gain √(3 / fan_in), for ReLU. He, Zhang, Ren, Sun (2015)."""
+    bound = gain * math.sqrt(3 / _fans(tensor)[0])
+    return uniform_(tensor, -bound, bound, rng=rng)
+
+
+def kaiming_normal_(tensor: Tensor, gain: float = math.sqrt(2), *, rng: Rng = None) -> Tensor:
+    """N(0, σ²) with σ = gain / √fan_in, for ReLU. He, Zhang, Ren, Sun (2015)."""
+    return normal_(tensor, 0.0, gain / math.sqrt(_fans(tensor)[0]), rng=rng)
