@@ -130,7 +130,7 @@ def plot(path, model, history, images):
     figure = plt.figure(figsize=(11, 7), layout="constrained")
     curves, digits = figure.subfigures(2, 1, height_ratios=[1.1, 1])
     for axes, column, name in zip(curves.subplots(1, 2), (0, 1), ("loss", "accuracy"), strict=True):
-        axes.plot(epochs, history[:, column], label="training (shifted images)", color="tab:grey")
+        axes.plot(epochs, history[:, column], label="training (shifted images, smoothed labels)", color="tab:grey")
         axes.plot(epochs, history[:, column + 2], label="held out", color="tab:blue")
         axes.set(xlabel="epoch", ylabel=name, **({"yscale": "log"} if name == "loss" else {"ylim": (0.8, 1.0)}))
         axes.grid(alpha=0.3)
