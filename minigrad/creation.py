@@ -35,8 +35,16 @@ def tensor(data: Any, dtype: DTypeLike | None = None, requires_grad: bool = Fals
     tensor([[1., 2.],
             [3., 4.]], requires_grad=True)
     """
-    array = as_array(data, dtype)
+    array = as_array(_constant(data), dtype)
     return Tensor(array.copy() if isinstance(data, np.ndarray | Tensor) else array, requires_grad)
+
+
+def _constant(data: Any) -> Any:
+    if isinstance(data, Tensor) and data.requires_grad:
+        raise TypeError(
+            "this would cut the tensor out of the graph: use x.detach() if that is meant, or np.broadcast_to"
+        )
+    return data
 
 
 def _shape(args: tuple[Any, ...]) -> Any:
@@ -55,7 +63,7 @@ def ones(*shape: Any, dtype: DTypeLike = np.float32, requires_grad: bool = False
 
 def full(shape: Any, fill_value: Any, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
     """An array full of one value, of that value's dtype."""
-    return Tensor(np.broadcast_to(as_array(fill_value, dtype), shape).copy(), requires_grad)
+    return Tensor(np.broadcast_to(as_array(_constant(fill_value), dtype), shape).copy(), requires_grad)
 
 
 def arange(*args: Any, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:

@@ -31,6 +31,13 @@ def floats(name: str, **inputs: X) -> None:
                 raise TypeError(f"{name}: {what} must be a Tensor or an ndarray, not {type(x).__name__}")
             if x.dtype.kind != "f":
                 raise TypeError(f"{name}: {what} must be floating-point, not {x.dtype.name}: use .astype(np.float32)")
+    kinds = {what: x.dtype.name for what, x in inputs.items() if x is not None}
+    if len(set(kinds.values())) > 1:
+        first, *_, last = kinds
+        raise TypeError(
+            f"{name}: {', '.join(f'{what} is {kind}' for what, kind in kinds.items())}, they must be of one dtype: "
+            f"use {first}.astype(np.{kinds[last]})"
+        )
 
 
 def positive_number(name: str, **numbers: float) -> None:
@@ -372,10 +379,6 @@ def _(x: X, weight: X, bias: X | None) -> None:
         raise ValueError(f"linear: expected x of shape (..., {weight.shape[1]}), got {x.shape}")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"linear: expected bias of shape {weight.shape[:1]}, got {bias.shape}")
-    if x.dtype != weight.dtype:
-        raise TypeError(
-            f"linear: x is {x.dtype.name}, weight {weight.dtype.name}: use x.astype(np.{weight.dtype.name})"
-        )
 
 
 @Definition

@@ -54,6 +54,7 @@ CASES = {
     "norm, p = 3, at 0": (lambda x: np.linalg.norm(x, 3), [0.0, 0.0], 0.0, [0, 0]),
     "sqrt(sum(x²)) at 0": (lambda x: np.sqrt(np.sum(x * x)), [0.0, 0.0], 0.0, [NAN, NAN]),
     "std of a constant": (np.std, [3.0, 3.0], 0.0, [0, 0]),
+    "std of a constant that rounds": (np.std, [0.1] * 7, 0.0, [0] * 7),
     "prod with one zero": (np.prod, [0.0, 2.0, 3.0], 0.0, [6, 0, 0]),
     "prod with two zeros": (np.prod, [0.0, 0.0, 3.0], 0.0, [0, 0, 0]),
     "cumprod with a zero": (np.cumprod, [2.0, 0.0, 3.0], [2, 0, 0], [1, 8, 0]),

@@ -52,6 +52,25 @@ def softmax_by_element(x, /):
     return p, (lambda g: g * p * (1 - p),)
 
 
+def wrong_on_strided_inputs(x, /):
+    return x * 1.0, (lambda g: g * (7.0 if isinstance(x, np.ndarray) and x.strides[-1] != 8 else 1.0),)
+
+
+def test_a_rule_that_is_wrong_on_strided_inputs_is_caught():
+    rule = mg.rule()(wrong_on_strided_inputs)
+    mg.autograd.RULES.remove(rule)
+    check_gradients(rule, X, order=1)
+    with pytest.raises(AssertionError, match="ratio 7"):
+        check_gradients(rule, np.repeat(X, 2, -1)[..., ::2], order=1)
+
+
+def test_small_gradients_are_checked_as_closely_as_large_ones():
+    rule = mg.rule()(wrong_factor)
+    mg.autograd.RULES.remove(rule)
+    with pytest.raises(AssertionError, match="input 1"):
+        check_gradients(lambda x, y: np.sum(x * 1e6) + np.sum(rule(y) * 1e-4), X, X, order=1)
+
+
 @pytest.mark.parametrize(
     ("function", "words"),
     [

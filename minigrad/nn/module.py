@@ -73,6 +73,11 @@ class Module:
     def _items(self) -> Iterator[tuple[str, Any]]:
         """The modules and arrays in this module's own attributes, with their names."""
         stack = [(name, value) for name, value in reversed(list(vars(self).items())) if not name.startswith("_")]
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter) and name.startswith("_"):
+                raise TypeError(
+                    f"{type(self).__name__}.{name} is a Parameter that would not be trained: rename it without _"
+                )
         while stack:
             name, value = stack.pop()
             if isinstance(value, Module | np.ndarray) or (isinstance(value, Tensor) and value.node is None):

@@ -39,14 +39,16 @@ def matmul(x, y, /):
     return x @ y, (pull_x, pull_y)
 
 
-@rule(np.vecdot)
-def vecdot(x, y, /, axis=-1):
-    """Σ x y along an axis"""
-    product: Any = np.vecdot  # whose stub does not know axis
-    return product(x, y, axis=axis), (
-        lambda g: np.moveaxis(np.expand_dims(g, -1) * np.moveaxis(y, axis, -1), -1, axis),
-        lambda g: np.moveaxis(np.expand_dims(g, -1) * np.moveaxis(x, axis, -1), -1, axis),
-    )
+@rule()
+def vecdot(x, y, /):
+    """Σ x y along the last axis"""
+    return np.vecdot(x, y), (lambda g: np.expand_dims(g, -1) * y, lambda g: np.expand_dims(g, -1) * x)
+
+
+@implements(np.vecdot)
+def _vecdot(x: Any, y: Any, /, axis: int = -1) -> Any:
+    x, y = _pair(x, y)
+    return vecdot(np.moveaxis(x, axis, -1), np.moveaxis(y, axis, -1))
 
 
 def _pair(x: Any, y: Any) -> tuple[Any, Any]:

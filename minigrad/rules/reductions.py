@@ -145,13 +145,15 @@ def var(x, /, axis=None, ddof=0, keepdims=False):
 
 @rule(np.std)
 def std(x, /, axis=None, ddof=0, keepdims=False):
-    """√(Σ (x − mean x)² / (n − ddof)); the gradient of equal elements is 0"""
+    """√(Σ (x − mean x)² / (n − ddof)); the gradient of elements that are equal, but for rounding, is 0"""
     n = _freedom(x, axis, ddof, "std")
     y = _narrow(np.std(_wide(x), axis=axis, ddof=ddof, keepdims=keepdims), x)
 
     def pull(g):
-        c = x - np.mean(x, axis=axis, keepdims=True)
-        return c * kept(g / np.where(y == 0, 1.0, y) / n, x.shape, axis)
+        mean = np.mean(x, axis=axis, keepdims=True)
+        spread = kept(y, x.shape, axis)
+        rounding = spread <= np.finfo(x.dtype).eps * np.absolute(mean)
+        return (x - mean) * kept(g, x.shape, axis) / np.where(rounding, np.inf, spread) / n
 
     return y, (pull,)
 

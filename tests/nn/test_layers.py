@@ -195,7 +195,7 @@ X = np.ones((2, 3), np.float32)
         (
             lambda: nn.Linear(3, 2)(X.astype(np.float64)),
             TypeError,
-            r"x is float64, weight float32: use x.astype\(np.float32\)",
+            r"linear: x is float64, weight is float32, bias is float32, they must be of one dtype: use x.astype\(np.float32\)",
         ),
         (lambda: nn.Linear(3, 2)(X.astype(int)), TypeError, "x must be floating-point, not int64"),
         (lambda: nn.Linear(3, 2)([1.0, 2.0, 3.0]), TypeError, "x must be a Tensor or an ndarray, not list"),

@@ -142,6 +142,13 @@ def test_an_error_names_the_path_of_the_layer():
         model(mg.ones(1, 2))
 
 
+def test_a_hidden_parameter_is_refused():
+    layer = nn.Tanh()
+    layer._weight = nn.Parameter(np.ones(1))
+    with pytest.raises(TypeError, match="Tanh._weight is a Parameter that would not be trained"):
+        list(layer.parameters())
+
+
 def test_a_missing_attribute_raises():
     with pytest.raises(AttributeError):
         _ = nn.Linear(2, 2).weights
