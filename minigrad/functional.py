@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minigrad.autograd import Definition, is_recomputing
+from minigrad.autograd import is_recomputing
 from minigrad.creation import default_generator
+from minigrad.definitions import Definition
 from minigrad.rules.elementwise import erf as erf
 from minigrad.rules.reductions import logsumexp as logsumexp
 from minigrad.tensor import Array, Tensor, detached

@@ -5,7 +5,7 @@ import pytest
 
 import minigrad as mg
 import minigrad.functional as F
-from minigrad.autograd import DEFINITIONS, Definition
+from minigrad.definitions import DEFINITIONS, Definition
 from minigrad.tensor import Tensor
 from minigrad.testing import check_gradients
 
