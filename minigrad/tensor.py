@@ -333,7 +333,8 @@ class Tensor(NDArrayOperatorsMixin):
     cumsum, cumprod, all, any = map(_method, (np.cumsum, np.cumprod, np.all, np.any))
     swapaxes, squeeze, ravel, repeat = map(_method, (np.swapaxes, np.squeeze, np.ravel, np.repeat))
     flatten = _method(np.ravel)
-    take, diagonal, trace = map(_method, (np.take, np.diagonal, np.trace))
+    take, diagonal, trace, copy = map(_method, (np.take, np.diagonal, np.trace, np.copy))
+    argsort, nonzero = map(_method, (np.argsort, np.nonzero))
     clip, dot, round, astype = map(_method, (np.clip, np.dot, np.round, np.astype))
 
     def reshape(self, *shape: SupportsIndex | tuple[SupportsIndex, ...]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Proofs of gradients, for users' own rules, functions and layers as for ours; and Hypothesis strategies.
+"""Proofs of gradients, for users' own rules, functions and layers as for ours; `strategies` for Hypothesis tests.
 
 A gradient is compared element by element with differences of the function itself, in float64, under a random
 cotangent: the sum of a softmax has the gradient 0, so checking that would prove nothing.
@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from minigrad import strategies as strategies
 from minigrad.autograd import enable_grad
 from minigrad.autograd import grad as _grad
 from minigrad.creation import default_generator
 from minigrad.nn.module import Module
 from minigrad.tensor import Array, Tensor, as_array
 from minigrad.transforms import _leaves
-
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
 
 ENTRIES = 32  # of one input that are compared: all of a small one, of a large one as many drawn at random
 
@@ -240,70 +238,3 @@ def _replaying(layer: Module) -> Iterator[Callable[[], None]]:
             p.data, p.node = array, None
         for module, mode in modes:
             module.training = mode
-
-
-# ---- Hypothesis strategies -------------------------------------------------------------------------------------------
-
-
-def shapes(
-    min_dims: int = 0, max_dims: int = 3, min_side: int = 0, max_side: int = 4
-) -> SearchStrategy[tuple[int, ...]]:
-    """Shapes, also () and those with a side of 0."""
-    from hypothesis.extra import numpy as hnp
-
-    return hnp.array_shapes(min_dims=min_dims, max_dims=max_dims, min_side=min_side, max_side=max_side)
-
-
-def arrays(
-    shape: Any, low: float = -3.0, high: float = 3.0, gap: float = 0.0, dtype: Any = np.float64
-) -> SearchStrategy[Array]:
-    """Arrays of distinct values from low to high, in any memory layout: negative strides, gaps, Fortran order.
-
-    shape: a shape or a strategy for shapes. gap: how far values keep away from 0, and from each other; for functions
-    with a kink. Values are evenly spread and shuffled, so that no tie and no cancellation is left to chance.
-    """
-    from hypothesis import strategies as st
-
-    @st.composite
-    def build(draw: Any) -> Any:
-        size = draw(shape) if not isinstance(shape, tuple) else shape
-        rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-        n = int(np.prod(size))
-        values = np.linspace(low, high, n + 2)[1:-1] + rng.uniform(-0.2, 0.2, n) * (high - low) / (n + 2)
-        values = np.where(np.abs(values) < gap, np.copysign(gap, values) + values, values)
-        x = rng.permutation(values).astype(dtype).reshape(size)
-        return draw(layouts(x))
-
-    return build()
-
-
-def layouts(x: Array) -> SearchStrategy[Array]:
-    """The same values in other memory layouts."""
-    from hypothesis import strategies as st
-
-    made = [x]
-    if x.ndim:
-        made += [
-            np.asfortranarray(x),
-            np.flip(np.flip(x).copy()),
-            np.repeat(x, 2, -1)[..., ::2],
-            np.repeat(x, 2, 0)[1::2],
-        ]
-    return st.sampled_from(made)
-
-
-def broadcastable(shape: tuple[int, ...]) -> SearchStrategy[tuple[int, ...]]:
-    """Shapes that broadcast to this one."""
-    from hypothesis import strategies as st
-
-    sides = st.tuples(*(st.sampled_from([1, n]) for n in shape))
-    return st.builds(lambda s, lead: s[min(lead, len(s)) :], sides, st.integers(0, len(shape)))
-
-
-def axes(ndim: int, many: bool = True) -> SearchStrategy[Any]:
-    """What `axis` may be for this many axes: None, a number from −ndim on, or (many) a tuple of different ones."""
-    from hypothesis import strategies as st
-
-    single = st.integers(-ndim, ndim - 1) if ndim else st.nothing()
-    tuples = st.lists(st.integers(0, ndim - 1), unique=True).map(tuple) if many and ndim else st.nothing()
-    return st.none() | single | tuples

@@ -7,7 +7,13 @@ from hypothesis import HealthCheck, settings
 import minigrad as mg
 
 for profile, examples in {"quick": 10, "thorough": 500}.items():
-    settings.register_profile(profile, max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    settings.register_profile(
+        profile,
+        max_examples=examples,
+        derandomize=profile == "quick",  # the same cases in every run; others are for the thorough one to find
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 

@@ -263,7 +263,7 @@ def test_arrays_and_numbers_on_either_side():
         lambda x: x.ravel(), lambda x: x.flatten(), lambda x: x.argmax(0), lambda x: x.argmin(), lambda x: x.clip(0, 1),
         lambda x: x.dot(x.T), lambda x: x.cumsum(1), lambda x: x.cumprod(0), lambda x: x.all(), lambda x: x.any(),
         lambda x: x.repeat(2, 0), lambda x: x.take([0, 1]), lambda x: x.diagonal(), lambda x: x.trace(),
-        lambda x: x.round(1), lambda x: x.astype(np.float64), lambda x: -x, lambda x: +x, lambda x: abs(x), lambda x: x // 2,
+        lambda x: x.copy(), lambda x: x.argsort(), lambda x: x.nonzero(), lambda x: x.round(1), lambda x: x.astype(np.float64), lambda x: -x, lambda x: +x, lambda x: abs(x), lambda x: x // 2,
     ],
 )  # fmt: skip
 def test_methods_are_numpys(call, rng):

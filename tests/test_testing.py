@@ -7,7 +7,8 @@ from hypothesis import given
 import minigrad as mg
 import minigrad.functional as F
 from minigrad import nn
-from minigrad.testing import arrays, axes, broadcastable, check_gradients, check_layer, shapes
+from minigrad.strategies import arrays, axes, broadcastable, shapes
+from minigrad.testing import check_gradients, check_layer
 
 X = np.array([[0.5, -1.0, 2.0], [1.5, 0.3, -0.7]])
 
