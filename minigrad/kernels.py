@@ -20,7 +20,7 @@ from minigrad.tensor import Array, detached
 
 @F.relu.kernel
 def _relu(x, /):
-    y = np.maximum(x, np.zeros(x.shape[-1:], x.dtype))  # a row of zeros: 3 times as fast as the number 0
+    y = np.maximum(x, np.zeros(x.shape[-1:], x.dtype))  # a row of zeros: 2.4 times as fast as the number 0
     return y, (lambda g: g * (y != 0),)
 
 
@@ -191,7 +191,7 @@ def _attention(q, k, v, /, mask, kept, scale):
     p = q @ k.mT
     p *= scale
     top, bottom = (p.max(), p.min()) if p.size else (0, 0)
-    if top - bottom < 60:  # e⁻⁶⁰ is no denormal yet, so one maximum does for all rows: 20 times as fast as one for each
+    if top - bottom < 60:  # e⁻⁶⁰ is no denormal yet, so one maximum does for all rows: 5 times as fast as one for each
         p -= top
         np.exp(p, out=p)
         if mask is not None:

@@ -71,7 +71,7 @@ def _method(function: Any) -> Callable[..., Any]:
     return method
 
 
-# NDArrayOperatorsMixin would send each operator through NumPy's dispatcher: 0.9 of 2.9 µs for an addition of three
+# NDArrayOperatorsMixin would send each operator through NumPy's dispatcher: 0.7 of 3.0 µs for an addition of three
 # numbers. The operators that training lives on skip it.
 def _binary(ufunc: np.ufunc) -> Callable[[Any, Any], Any]:
     return lambda self, other: HANDLERS[ufunc](self, other)
@@ -116,7 +116,7 @@ class Tensor(NDArrayOperatorsMixin):
     __slots__ = ("__weakref__", "_array", "_requires_grad", "grad", "hooks", "node")
 
     is_parameter = False  # nn.Parameter's is True
-    _array: Array  # what `data` shows; the engine reads it here, at a third of the price
+    _array: Array  # what `data` shows; the engine reads it here, 0.1 µs quicker
     grad: Tensor | None
     hooks: Hooks | None
     node: Node | None
