@@ -62,6 +62,10 @@ def test_an_encoder_without_positions_does_not_know_the_order():
         (lambda: EncoderLayer(4, 2, 6, norm="group"), "norm must be one of layer, batch, rms, none, not 'group'"),
         (lambda: EncoderLayer(4, 2, 6, activation="tanh"), "activation must be one of relu, gelu, not 'tanh'"),
         (lambda: Encoder(0, 4, 2, 6), "num_layers must be at least 1, not 0"),
+        (
+            lambda: SequenceClassifier(4, 3, 5, 1, d_model=4, nhead=2, dim_feedforward=4)(mg.zeros(2, 4)),
+            r"expected \(batch, tokens, features\), got \(2, 4\)",
+        ),
         (lambda: MLP(3), "at least the sizes of its input and its output"),
         (
             lambda: SequenceClassifier(4, 3, 5, 1, d_model=4, nhead=2, dim_feedforward=4)(mg.zeros(2, 6, 4)),
