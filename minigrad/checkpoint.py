@@ -57,7 +57,8 @@ def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
                 repeated, nodes, ends_again = _run(f, inputs)
         finally:
             generator.state = now
-        if ends_again != ends or not np.array_equal(repeated.data, result, equal_nan=True):
+        same_ends = list(map(id, ends_again)) == list(map(id, ends))  # == of Tensors compares their elements
+        if not same_ends or not np.array_equal(repeated.data, result, equal_nan=True):
             raise RuntimeError(
                 "checkpoint: the function gave another result when it was called again for the backward pass"
             )

@@ -488,6 +488,13 @@ def test_a_checkpoint_of_an_unsteady_function_is_an_error():
         np.sum(y).backward()
 
 
+def test_a_checkpoint_that_finds_another_parameter_is_an_error():
+    x, weights = leaf(1.0, 2.0), [leaf(3.0, 4.0), leaf(3.0, 4.0)]
+    y = mg.checkpoint(lambda x: x * weights.pop(), x)
+    with pytest.raises(RuntimeError, match="gave another result when it was called again"):
+        np.sum(y).backward()
+
+
 def test_a_checkpoint_counts_a_batch_once_and_is_freed():
     norm, x = mg.nn.BatchNorm1d(2), mg.randn(4, 2, requires_grad=True)
     y = mg.checkpoint(norm, x)

@@ -70,11 +70,7 @@ def torch_step(size, fused=True):
     return step
 
 
-def minigrad_chain(n=1000):
-    import minigrad as mg
-
-    x, one = mg.tensor([1.0, 2.0, 3.0], requires_grad=True), mg.tensor([1.0, 1.0, 1.0])
-
+def chain_of(x, one, n=1000):
     def chain():
         y = x
         for _ in range(n):
@@ -84,19 +80,17 @@ def minigrad_chain(n=1000):
     return chain
 
 
-def torch_chain(n=1000):
+def minigrad_chain():
+    import minigrad as mg
+
+    return chain_of(mg.tensor([1.0, 2.0, 3.0], requires_grad=True), mg.tensor([1.0, 1.0, 1.0]))
+
+
+def torch_chain():
     import torch
 
     torch.set_num_threads(2)
-    x, one = torch.tensor([1.0, 2.0, 3.0], requires_grad=True), torch.tensor([1.0, 1.0, 1.0])
-
-    def chain():
-        y = x
-        for _ in range(n):
-            y = y + one
-        y.sum().backward()
-
-    return chain
+    return chain_of(torch.tensor([1.0, 2.0, 3.0], requires_grad=True), torch.tensor([1.0, 1.0, 1.0]))
 
 
 FRAMEWORKS = {
@@ -108,8 +102,8 @@ FRAMEWORKS = {
 
 def measure(framework, what, steps):
     """Seconds of each of these steps, after a warm-up; in this process."""
-    step_of, chain_of = FRAMEWORKS[framework]
-    run = chain_of() if what == "chain" else step_of(what)
+    make_step, make_chain = FRAMEWORKS[framework]
+    run = make_chain() if what == "chain" else make_step(what)
     for _ in range(max(3, steps // 4)):
         run()
     seconds = []
