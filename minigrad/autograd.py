@@ -12,6 +12,7 @@ then records itself. Stored pullbacks close over arrays, so they could not tell 
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import threading
@@ -163,8 +164,45 @@ class Rule:
         return f"<rule {self.name}>"
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
-        if settings or len(inputs) != self.arity:
-            inputs, settings = self._bind(inputs, settings)
+        return self.apply(*inputs, **settings)
+
+    @functools.cached_property
+    def apply(self) -> Callable[..., Any]:
+        """What a call does, as a plain function: that spares 0.3 of the 2.5 µs that a small addition takes."""
+        return _recorder(self)
+
+    def bind(self, inputs: tuple[Any, ...], settings: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Sort the arguments into inputs and settings by name; settings are constants, so a Tensor there is refused."""
+        if not self.variadic and len(inputs) != self.arity:
+            rest = inputs[self.arity :]
+            if len(inputs) < self.arity:
+                raise TypeError(f"{self.name} needs {self.arity} inputs {self.inputs} by position, got {len(inputs)}")
+            if len(rest) > len(self.settings):
+                raise TypeError(
+                    f"{self.name} takes at most {self.arity + len(self.settings)} arguments, got {len(inputs)}"
+                )
+            inputs, settings = inputs[: self.arity], {**dict(zip(self.settings, rest, strict=False)), **settings}
+        for name, setting in settings.items():
+            if name not in self.settings:
+                raise TypeError(
+                    f"{self.name} of Tensors takes no argument {name!r}, only {', '.join(self.settings) or 'inputs'}"
+                )
+            if isinstance(setting, Tensor):
+                if setting.requires_grad:
+                    raise TypeError(
+                        f"{self.name}: no gradient flows through the setting {name!r}: pass {name}.detach()"
+                    )
+                settings = {**settings, name: setting.data}
+        return inputs, settings
+
+
+def _recorder(rule: Rule) -> Callable[..., Any]:
+    """The function that applies a rule to arrays and Tensors, and records it where a gradient is wanted."""
+    arity, new = rule.arity, Tensor.__new__
+
+    def apply(*inputs: Any, **settings: Any) -> Any:
+        if settings or len(inputs) != arity:
+            inputs, settings = rule.bind(inputs, settings)
         arrays: list[Any] = []
         vertices: list[Any] = []
         wanted = tensors = False
@@ -181,48 +219,26 @@ class Rule:
             vertices.append(arrays[-1])
         if not tensors:  # then NumPy's scalars stay what they are
             arrays = [x if isinstance(x, np.generic) else array for x, array in zip(inputs, arrays, strict=True)]
-            return self.function(*arrays, **settings)[0]
-        value, pullbacks = self.function(*arrays, **settings)
+            return rule.function(*arrays, **settings)[0]
+        value, pullbacks = rule.function(*arrays, **settings)
         if type(value) is not np.ndarray:
             if not isinstance(value, np.generic | int | float):  # NumPy makes scalars of 0-d arrays
-                raise TypeError(f"rule {self.name} must return one array and its pullbacks, not {type(value).__name__}")
+                raise TypeError(f"rule {rule.name} must return one array and its pullbacks, not {type(value).__name__}")
             value = np.asarray(value)
-        result = Tensor.__new__(Tensor)
+        result = new(Tensor)
         result._array = value
         result.grad = result.hooks = None
         if wanted and _mode.recording:
             if len(pullbacks) != len(vertices):
-                raise TypeError(f"rule {self.name} has {len(vertices)} inputs and returned {len(pullbacks)} pullbacks")
-            result.node = Node(self, vertices, settings, pullbacks, value)
+                raise TypeError(f"rule {rule.name} has {len(vertices)} inputs and returned {len(pullbacks)} pullbacks")
+            result.node = Node(rule, vertices, settings, pullbacks, value)
             result._requires_grad = True
         else:
             result.node = None
             result._requires_grad = False
         return result
 
-    def _bind(self, inputs: tuple[Any, ...], settings: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Sort the arguments into inputs and settings by name; settings are constants, so a Tensor there is refused."""
-        if not self.variadic:
-            given = dict(zip(self.settings, inputs[self.arity :], strict=False))
-            if len(inputs) > self.arity + len(self.settings):
-                raise TypeError(
-                    f"{self.name} takes at most {self.arity + len(self.settings)} arguments, got {len(inputs)}"
-                )
-            if len(inputs) < self.arity:
-                raise TypeError(f"{self.name} needs {self.arity} inputs {self.inputs} by position, got {len(inputs)}")
-            inputs, settings = inputs[: self.arity], {**given, **settings}
-        for name, setting in settings.items():
-            if name not in self.settings:
-                raise TypeError(
-                    f"{self.name} of Tensors takes no argument {name!r}, only {', '.join(self.settings) or 'inputs'}"
-                )
-            if isinstance(setting, Tensor):
-                if setting.requires_grad:
-                    raise TypeError(
-                        f"{self.name}: no gradient flows through the setting {name!r}: pass {name}.detach()"
-                    )
-                settings = {**settings, name: setting.data}
-        return inputs, settings
+    return apply
 
 
 _PLAIN = frozenset((np.ndarray, float, int, bool, type(None)))
@@ -263,7 +279,7 @@ def rule(*numpy_functions: Callable[..., Any], linear: bool = False) -> Callable
             return value, value.node.pullbacks
 
         made = Rule(function, again if linear else None)
-        HANDLERS.update(dict.fromkeys(numpy_functions, made))
+        HANDLERS.update(dict.fromkeys(numpy_functions, made.apply))
         RULES.append(made)
         return made
 
@@ -465,7 +481,7 @@ def _pull(
                 g = call_hooks(v, g)
             g = g if isinstance(g, Tensor) else Tensor(np.asarray(g))
             if g.data.base is not None or id(g.data) in taken:  # it may be written into, so it must be its own
-                g = +g
+                g = g.copy()
             taken.add(id(g.data))
             arrived[v] = g
         return arrived

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
@@ -35,50 +36,56 @@ class Definition(Generic[P, R]):
         self.names = tuple(p.name for p in parameters)
         self.positional = sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
         self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        self.required = len(self.names) - len(self.defaults)
         DEFINITIONS.append(self)
 
     def __repr__(self) -> str:
         return f"<function {self.__name__}>"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        given = {**self.defaults, **dict(zip(self.names, args, strict=False)), **kwargs}
-        if (
-            len(args) > self.positional
-            or len(given) != len(self.names)
-            or not kwargs.keys().isdisjoint(self.names[: len(args)])
-        ):
-            self.__signature__.bind(*args, **kwargs)  # says what is wrong
+        values: tuple[Any, ...] = args
+        if kwargs or len(args) != len(self.names):
+            values = self._bind(args, kwargs)
         if self.check is not None:
-            self.check(**given)
+            self.check(*values)
         if self.fast is None:
-            return self.function(**given)  # type: ignore[call-arg]
-        inputs = [given.pop(name) for name in self.fast.inputs]
-        return cast(R, self.fast(*inputs, **given))
+            return self.slow(*values)
+        if values[self.first].dtype.char == "e":  # float16 is computed in float32
+            wide = (np.astype(x, np.float32) if getattr(x, "dtype", None) == np.float16 else x for x in values)
+            return cast(R, np.astype(self(*wide), np.float16))  # type: ignore[call-arg, arg-type]
+        return cast(R, self.fast.apply(*self.order(values)))
+
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """The values of all arguments, in order."""
+        if not kwargs and self.required <= len(args) <= self.positional:
+            return args + tuple(self.defaults[name] for name in self.names[len(args) :])
+        bound = self.__signature__.bind(*args, **kwargs)  # says what is wrong
+        bound.apply_defaults()
+        return tuple(bound.arguments.values())
+
+    def slow(self, *values: Any) -> R:
+        """The definition itself, from the values of all its arguments."""
+        n = self.positional
+        return self.function(*values[:n], **dict(zip(self.names[n:], values[n:], strict=True)))  # type: ignore
 
     def refuses(self, check: Callable[..., None]) -> Callable[..., None]:
-        """Decorator: called with every argument by name before anything else, to raise for what makes no sense."""
+        """Decorator: called with every argument in order before anything else, to raise for what makes no sense."""
         self.check = check
         return check
 
     def kernel(self, function: Callable[..., Any]) -> Rule:
-        """Decorator: a rule on arrays that gives the same, faster; arguments under the same names."""
+        """Decorator: a rule on arrays of float32 or float64 that gives the same, faster; arguments of the same names."""
 
         def definition(*inputs: Any, **settings: Any) -> Any:
-            return self.function(**dict(zip(self.fast.inputs, inputs, strict=True)), **settings)  # type: ignore
+            return self.function(**dict(zip(rule.inputs, inputs, strict=True)), **settings)  # type: ignore[call-arg]
 
-        @functools.wraps(function)
-        def wide(*inputs: Any, **settings: Any) -> Any:
-            """float16 is computed in float32."""
-            halves = [isinstance(x, np.ndarray | np.generic) and x.dtype == np.float16 for x in inputs]
-            if not any(halves):
-                return function(*inputs, **settings)
-            widened = (x.astype(np.float32) if half else x for x, half in zip(inputs, halves, strict=True))
-            value, pullbacks = function(*widened, **settings)
-            return value.astype(np.float16), pullbacks
-
-        self.fast = Rule(wide, _local(definition))
-        self.fast.name = self.__name__
-        return self.fast
+        rule = Rule(function, _local(definition))
+        rule.name = self.__name__
+        self.fast = rule
+        order = [self.names.index(name) for name in rule.inputs + rule.settings]
+        self.first = order[0]
+        self.order = operator.itemgetter(*order) if len(order) > 1 else lambda values: values
+        return rule
 
 
 DEFINITIONS: list[Definition[..., Any]] = []  # every definition, so that the tests can hold each kernel to its own

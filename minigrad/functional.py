@@ -25,25 +25,36 @@ X = Any  # a Tensor or an ndarray: what comes in decides what comes out
 # ---- what is refused -------------------------------------------------------------------------------------------------
 
 
+ARRAYS = (Tensor, np.ndarray)
+
+
 def floats(name: str, **inputs: X) -> None:
-    for what, x in inputs.items():
+    """Refuse what is no array of floating-point numbers, or is of another dtype than the others; None is passed over."""
+    dtype = None
+    for x in inputs.values():
         if x is not None:
-            if not isinstance(x, Tensor | np.ndarray):
-                raise TypeError(f"{name}: {what} must be a Tensor or an ndarray, not {type(x).__name__}")
-            if x.dtype.kind != "f":
-                raise TypeError(f"{name}: {what} must be floating-point, not {x.dtype.name}: use .astype(np.float32)")
+            if not isinstance(x, ARRAYS) or x.dtype.kind != "f" or (dtype is not None and x.dtype != dtype):
+                raise TypeError(f"{name}: {_what_is_wrong(inputs)}")
+            dtype = x.dtype
+
+
+def _what_is_wrong(inputs: dict[str, X]) -> str:
+    for what, x in inputs.items():
+        if x is not None and not isinstance(x, ARRAYS):
+            return f"{what} must be a Tensor or an ndarray, not {type(x).__name__}"
+        if x is not None and x.dtype.kind != "f":
+            return f"{what} must be floating-point, not {x.dtype.name}: use .astype(np.float32)"
     kinds = {what: x.dtype.name for what, x in inputs.items() if x is not None}
-    if len(set(kinds.values())) > 1:
-        first, *_, last = kinds
-        raise TypeError(
-            f"{name}: {', '.join(f'{what} is {kind}' for what, kind in kinds.items())}, they must be of one dtype: "
-            f"use {first}.astype(np.{kinds[last]})"
-        )
+    first, *_, last = kinds
+    return (
+        f"{', '.join(f'{what} is {kind}' for what, kind in kinds.items())}, they must be of one dtype: "
+        f"use {first}.astype(np.{kinds[last]})"
+    )
 
 
 def positive_number(name: str, **numbers: float) -> None:
     for what, n in numbers.items():
-        if not (isinstance(n, int | float | np.number) and n > 0 and math.isfinite(n)):
+        if not (isinstance(n, (int, float, np.number)) and 0 < n < math.inf):
             raise ValueError(f"{name}: {what} must be a positive number, not {n!r}")
 
 
@@ -67,10 +78,12 @@ def whole_numbers(name: str, ids: ArrayLike | Tensor, size: int, what: str, igno
         ids = ids.astype(np.int64)
     if ids.dtype.kind not in "iu":
         raise TypeError(f"{name}: {what} must be integers, not {ids.dtype.name}")
-    wrong = (ids < 0) | (ids >= size)
-    if ignore is not None:
-        wrong &= ids != ignore
-    if wrong.any():
+    if ids.size and (ids.min() < 0 or ids.max() >= size):
+        wrong = (ids < 0) | (ids >= size)
+        if ignore is not None:
+            wrong &= ids != ignore
+        if not wrong.any():
+            return ids
         at = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise IndexError(f"{name}: {what}[{', '.join(map(str, at))}] is {ids[at]}, but there are only 0 to {size - 1}")
     return ids
@@ -78,7 +91,7 @@ def whole_numbers(name: str, ids: ArrayLike | Tensor, size: int, what: str, igno
 
 def _needs_floats(*definitions: Definition[..., Any]) -> None:
     for definition in definitions:
-        definition.refuses(lambda x, _name=definition.__name__, **_: floats(_name, x=x))
+        definition.refuses(lambda x, *_, name=definition.__name__: floats(name, x=x))
 
 
 # ---- activations -----------------------------------------------------------------------------------------------------
@@ -178,8 +191,8 @@ def _(x: X, mask: X, axis: int) -> None:
 
 def _mask(name: str, mask: X, shape: tuple[int, ...]) -> None:
     """A mask is boolean and broadcasts to the scores."""
-    if not isinstance(mask, Tensor | np.ndarray) or mask.dtype != np.bool_:
-        got = mask.dtype.name if isinstance(mask, Tensor | np.ndarray) else type(mask).__name__
+    if not isinstance(mask, ARRAYS) or mask.dtype != np.bool_:
+        got = mask.dtype.name if isinstance(mask, ARRAYS) else type(mask).__name__
         raise TypeError(f"{name}: a mask must be boolean, True where attention is allowed, not {got}")
     try:
         fits = np.broadcast_shapes(mask.shape, shape) == shape
@@ -307,7 +320,7 @@ def instance_norm(x: X, weight: X | None = None, bias: X | None = None, eps: flo
 
 
 def as_shape(shape: int | tuple[int, ...]) -> tuple[int, ...]:
-    return (int(shape),) if isinstance(shape, int | np.integer) else tuple(shape)
+    return (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(shape)
 
 
 def _normalizes_last(name: str, x: X, normalized_shape: int | tuple[int, ...], **vectors: X | None) -> None:
@@ -425,7 +438,7 @@ def dropout(x: X, p: float = 0.5, training: bool = True, rng: np.random.Generato
 
 
 def probability(name: str, p: float) -> None:
-    if not (isinstance(p, int | float | np.number) and 0 <= p <= 1):
+    if not (isinstance(p, (int, float, np.number)) and 0 <= p <= 1):
         raise ValueError(f"{name}: a probability lies between 0 and 1, not {p!r}")
 
 
@@ -607,13 +620,13 @@ def binary_cross_entropy_with_logits(input: X, target: X, *, reduction: str = "m
 def _pairwise(definition: Definition[..., Any]) -> None:
     name = definition.__name__
 
-    def check(input: X, target: X, reduction: str, **settings: float) -> None:
+    def check(input: X, target: X, reduction: str, delta: float = 1.0) -> None:
         floats(name, input=input)
-        if not isinstance(target, Tensor | np.ndarray):
+        if not isinstance(target, ARRAYS):
             raise TypeError(f"{name}: target must be a Tensor or an ndarray, not {type(target).__name__}")
         _equal_shapes(name, input, target)
         _reduction(name, reduction)
-        positive_number(name, **settings)
+        positive_number(name, delta=delta)
 
     definition.refuses(check)
 

@@ -147,19 +147,19 @@ class Tensor(NDArrayOperatorsMixin):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.data.shape
+        return self._array.shape
 
     @property
     def ndim(self) -> int:
-        return self.data.ndim
+        return self._array.ndim
 
     @property
     def size(self) -> int:
-        return self.data.size
+        return self._array.size
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self.data.dtype
+        return self._array.dtype
 
     @property
     def requires_grad(self) -> bool:
@@ -264,21 +264,24 @@ class Tensor(NDArrayOperatorsMixin):
     # ---- NumPy's protocols ----
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        name = f"np.{ufunc.__name__}"
+        handler = HANDLERS.get(ufunc)
         if method != "__call__":
-            raise TypeError(f"{name}.{method} is not defined on Tensors: use np.sum, np.prod, np.cumsum, ... instead")
+            raise TypeError(
+                f"np.{ufunc.__name__}.{method} is not defined on Tensors: use np.sum, np.prod, np.cumsum, ... instead"
+            )
         if "out" in kwargs:
-            raise TypeError(f"{name}: out= {_WRITES}")
-        if ufunc not in HANDLERS:
+            raise TypeError(f"np.{ufunc.__name__}: out= {_WRITES}")
+        if handler is None:
             raise TypeError(_no_rule(ufunc))
-        return HANDLERS[ufunc](*inputs, **kwargs)
+        return handler(*inputs, **kwargs)
 
     def __array_function__(self, function: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
-        if function not in HANDLERS:
+        handler = HANDLERS.get(function)
+        if handler is None:
             raise TypeError(_no_rule(function))
         if kwargs.get("out") is not None:
             raise TypeError(f"np.{function.__name__}: out= {_WRITES}")
-        return HANDLERS[function](*args, **kwargs)
+        return handler(*args, **kwargs)
 
     # ---- sequence ----
 

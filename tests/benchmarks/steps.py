@@ -386,14 +386,14 @@ def matmul_floor(work):
 
 COUNT = 500  # operations one after the other: forward of all, then backward of all
 
-SMALL = {  # three numbers x become three others, with constants y of 3 and w of 3 × 3 numbers; np: NumPy or its like
+SMALL = {  # three numbers x become three others, with constants y of 3 and w of 3 × 3 numbers; np: NumPy or the like
     "x + y": lambda np, x, y, w: x + y,
     "x - y": lambda np, x, y, w: x - y,
     "x * y": lambda np, x, y, w: x * y,
     "x / y": lambda np, x, y, w: x / y,
     "-x": lambda np, x, y, w: -x,
-    "x ** 2": lambda np, x, y, w: x**2,
-    "sqrt(x)": lambda np, x, y, w: np.sqrt(x),
+    "x ** -1": lambda np, x, y, w: x**-1,
+    "absolute(x)": lambda np, x, y, w: np.absolute(x),
     "tanh(x)": lambda np, x, y, w: np.tanh(x),
     "maximum(x, y)": lambda np, x, y, w: np.maximum(x, y),
     "w @ x": lambda np, x, y, w: np.matmul(w, x),
@@ -417,7 +417,7 @@ def small(name, np, y, w, backward):
 def minigrad_small(name):
     import minigrad as mg
 
-    x = mg.ones(3, requires_grad=True)
+    x = mg.full(3, 2.0, requires_grad=True)
     return small(name, np, *map(mg.tensor, CONSTANTS), lambda f: f(x).backward())
 
 
@@ -425,15 +425,17 @@ def pytorch_small(name):
     import torch
 
     torch.set_num_threads(THREADS)
-    x = torch.ones(3, requires_grad=True)
+    x = torch.full((3,), 2.0, requires_grad=True)
     return small(name, torch, *map(torch.from_numpy, CONSTANTS), lambda f: f(x).backward())
 
 
 def mygrad_small(name):
     import mygrad
 
+    start = np.full(3, 2.0, np.float32)
+
     def backward(f):
-        f(mygrad.ones(3, dtype=np.float32)).backward()
+        f(mygrad.tensor(start)).backward()
 
     return small(name, mygrad, *map(mygrad.tensor, CONSTANTS), backward)
 
@@ -442,7 +444,7 @@ def hips_autograd_small(name):
     import autograd
     import autograd.numpy as anp
 
-    x = np.ones(3, np.float32)
+    x = np.full(3, 2.0, np.float32)
     return small(name, anp, *CONSTANTS, lambda f: autograd.grad(f)(x))
 
 
