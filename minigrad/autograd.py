@@ -181,7 +181,7 @@ class Rule:
                 raise TypeError(
                     f"{self.name} takes at most {self.arity + len(self.settings)} arguments, got {len(inputs)}"
                 )
-            inputs, settings = inputs[: self.arity], {**dict(zip(self.settings, rest, strict=False)), **settings}
+            inputs, settings = inputs[: self.arity], dict(zip(self.settings, rest, strict=False)) | settings
         for name, setting in settings.items():
             if name not in self.settings:
                 raise TypeError(
@@ -192,7 +192,7 @@ class Rule:
                     raise TypeError(
                         f"{self.name}: no gradient flows through the setting {name!r}: pass {name}.detach()"
                     )
-                settings = {**settings, name: setting.data}
+                settings = settings | {name: setting.data}
         return inputs, settings
 
 
@@ -359,18 +359,23 @@ def propagate(
                 arrived[node] = g
             node_pullbacks = (pullbacks[node] if pullbacks is not None else node.pullbacks) or ()
             for v, pullback in zip(node.inputs, node_pullbacks, strict=True):
-                if pullback is None or not (type(v) is Node or isinstance(v, Tensor)):
+                if type(v) is Node:
+                    shape, dtype = v.shape, v.dtype
+                elif isinstance(v, Tensor):
+                    shape, dtype = v._array.shape, v._array.dtype
+                else:
                     continue
-                if needed is not None and v not in needed:
+                if pullback is None or (needed is not None and v not in needed):
                     continue
                 h = pullback(g)
                 if type(h) is not np.ndarray and isinstance(h, np.generic):  # NumPy makes scalars of 0-d arrays
                     h = np.asarray(h)
-                if h.shape != v.shape:
-                    h = _fit(h, v, node)
-                if h.dtype is not v.dtype:
-                    h = h.astype(v.dtype)
-                cotangents[v] = cotangents[v] + h if v in cotangents else h
+                if h.shape != shape:
+                    h = _fit(h, shape, node)
+                if h.dtype is not dtype:
+                    h = h.astype(dtype)
+                others = cotangents.get(v)
+                cotangents[v] = h if others is None else others + h
         if not retain_graph:
             node.pullbacks = None
             node.inputs = ()
@@ -410,13 +415,13 @@ def hung_on(value: Array, node: Node) -> Tensor:
     return tensor
 
 
-def _fit(g: Any, v: Vertex, node: Node) -> Any:
+def _fit(g: Any, shape: tuple[int, ...], node: Node) -> Any:
     try:
-        return unbroadcast(g, v.shape)
+        return unbroadcast(g, shape)
     except (ValueError, IndexError):
         raise ValueError(
             f"rule {node.rule.name}: a pullback gave a gradient of shape {g.shape} "
-            f"for an input of shape {v.shape}, which it cannot be summed to"
+            f"for an input of shape {shape}, which it cannot be summed to"
         ) from None
 
 

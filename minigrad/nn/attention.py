@@ -76,10 +76,18 @@ class MultiHeadAttention(Module):
         is_causal: bool = False,
         need_weights: bool = False,
     ) -> Any:
-        of_itself = key is None and value is None and hasattr(self, "in_proj_weight") and not need_weights
+        of_itself = key is None and value is None and not need_weights and hasattr(self, "in_proj_weight")
+        self._check("query", query, self.embed_dim)
         key = query if key is None else key
         value = key if value is None else value
-        self._check(query, key, value)
+        if not of_itself:
+            self._check("key", key, self.kdim)
+            self._check("value", value, self.vdim)
+            if key.shape[:2] != value.shape[:2] or key.shape[0] != query.shape[0]:
+                raise ValueError(
+                    f"MultiHeadAttention: query {query.shape}, key {key.shape} and value {value.shape} must agree "
+                    "in the batch, key and value also in the tokens"
+                )
         b, tq, _ = query.shape
         dropout = self.dropout if self.training else 0.0
         shape = (b, self.num_heads, tq, key.shape[1])
@@ -110,13 +118,7 @@ class MultiHeadAttention(Module):
             heads.append(np.swapaxes(np.reshape(y, (*y.shape[:2], self.num_heads, self.head_dim)), 1, 2))
         return heads
 
-    def _check(self, query: Any, key: Any, value: Any) -> None:
-        for name, x, width in (("query", query, self.embed_dim), ("key", key, self.kdim), ("value", value, self.vdim)):
-            F.floats("MultiHeadAttention", **{name: x})
-            if x.ndim != 3 or x.shape[2] != width:
-                raise ValueError(f"MultiHeadAttention: {name} must be (batch, tokens, {width}), got {x.shape}")
-        if key.shape[:2] != value.shape[:2] or key.shape[0] != query.shape[0]:
-            raise ValueError(
-                f"MultiHeadAttention: query {query.shape}, key {key.shape} and value {value.shape} must agree "
-                "in the batch, key and value also in the tokens"
-            )
+    def _check(self, name: str, x: Any, width: int) -> None:
+        F.floats("MultiHeadAttention", **{name: x})
+        if x.ndim != 3 or x.shape[2] != width:
+            raise ValueError(f"MultiHeadAttention: {name} must be (batch, tokens, {width}), got {x.shape}")

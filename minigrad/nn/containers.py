@@ -48,10 +48,10 @@ class ResidualAdd(Module):
 
     def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         y = self.sublayer(x, *args, **kwargs)
-        if np.shape(y) != np.shape(x):
+        if y.shape != x.shape:
             raise ValueError(
-                f"ResidualAdd: the sublayer made {np.shape(y)} of {np.shape(x)}, and added shapes must be equal: "
-                f"a last projection to {np.shape(x)[-1:]} features (in attention W^O) makes them so"
+                f"ResidualAdd: the sublayer made {y.shape} of {x.shape}, and added shapes must be equal: "
+                f"a last projection to {x.shape[-1:]} features (in attention W^O) makes them so"
             )
         return x + y
 
@@ -75,4 +75,4 @@ class Dropout(Module):
         self._rng = rng
 
     def forward(self, x: Any) -> Any:
-        return F.dropout(x, self.p, self.training, self._rng)
+        return F.dropout(x, self.p, True, self._rng) if self.training and self.p else x
