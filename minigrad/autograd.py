@@ -150,10 +150,11 @@ class Rule:
         self.name = function.__name__
         self.__name__ = function.__name__
         self.__doc__ = function.__doc__
-        parameters = inspect.signature(function).parameters.values()
-        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-        self.inputs = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_ONLY)
-        self.settings = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+        code = inspect.unwrap(function).__code__  # inspect.signature would be a tenth of the time of `import minigrad`
+        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        self.variadic = bool(code.co_flags & inspect.CO_VARARGS)
+        self.inputs = names[: code.co_posonlyargcount]
+        self.settings = names[code.co_posonlyargcount :]
         self.arity = len(self.inputs)
         if not self.inputs and not self.variadic:
             raise TypeError(

@@ -9,18 +9,21 @@ from numpy.typing import DTypeLike
 
 from minigrad.tensor import Tensor, as_array
 
-_generator = np.random.default_rng()
+_generator: np.random.Generator | None = None  # made when it is first asked for: importing NumPy's takes 10 ms
 
 
 def seed(n: int | None = None) -> None:
     """Start minigrad's generator anew from n; the same n, the same numbers. None: from the system's entropy."""
     if n is not None and (not isinstance(n, int | np.integer) or n < 0):
         raise TypeError(f"a seed is a whole number from 0 on, not {n!r}")
-    _generator.bit_generator.state = np.random.default_rng(n).bit_generator.state
+    default_generator().bit_generator.state = np.random.default_rng(n).bit_generator.state
 
 
 def default_generator() -> np.random.Generator:
     """The generator that is drawn from where none is passed in."""
+    global _generator
+    if _generator is None:
+        _generator = np.random.default_rng()
     return _generator
 
 
@@ -91,11 +94,11 @@ def randn(
     *shape: Any, dtype: DTypeLike = np.float32, rng: np.random.Generator | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Draws from the normal distribution of mean 0 and variance 1."""
-    return Tensor(np.asarray((rng or _generator).standard_normal(_shape(shape))).astype(dtype), requires_grad)
+    return Tensor(np.asarray((rng or default_generator()).standard_normal(_shape(shape))).astype(dtype), requires_grad)
 
 
 def rand(
     *shape: Any, dtype: DTypeLike = np.float32, rng: np.random.Generator | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Draws from the uniform distribution on [0, 1)."""
-    return Tensor(np.asarray((rng or _generator).random(_shape(shape))).astype(dtype), requires_grad)
+    return Tensor(np.asarray((rng or default_generator()).random(_shape(shape))).astype(dtype), requires_grad)

@@ -31,11 +31,10 @@ class Definition(Generic[P, R]):
         self.function = function
         self.fast: Rule | None = None
         self.check: Callable[..., None] | None = None
-        self.__signature__ = inspect.signature(function)
-        parameters = self.__signature__.parameters.values()
-        self.names = tuple(p.name for p in parameters)
-        self.positional = sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
-        self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        code = function.__code__
+        self.positional = code.co_argcount
+        self.names = code.co_varnames[: self.positional + code.co_kwonlyargcount]
+        self.defaults = (function.__defaults__ or ()) + tuple((function.__kwdefaults__ or {}).values())
         self.required = len(self.names) - len(self.defaults)
         DEFINITIONS.append(self)
 
@@ -58,8 +57,8 @@ class Definition(Generic[P, R]):
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         """The values of all arguments, in order."""
         if not kwargs and self.required <= len(args) <= self.positional:
-            return args + tuple(self.defaults[name] for name in self.names[len(args) :])
-        bound = self.__signature__.bind(*args, **kwargs)  # says what is wrong
+            return args + self.defaults[len(args) - self.required :]
+        bound = inspect.signature(self.function).bind(*args, **kwargs)  # says what is wrong
         bound.apply_defaults()
         return tuple(bound.arguments.values())
 

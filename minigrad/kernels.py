@@ -39,19 +39,20 @@ def _gelu(x, /, approximate):
     if approximate == "tanh":
         a, b = math.sqrt(2 / math.pi), math.sqrt(2 / math.pi) * 0.044715
         square = x * x
-        t = square * b
-        t += a
-        t *= x
-        np.tanh(t, out=t)
-        share = 0.5 * t
-        share += 0.5
+        share = square * (-2 * b)  # ½ (1 + tanh u) = 1 / (1 + e⁻²ᵘ): half as long as by tanh, and no cancellation
+        share -= 2 * a
+        share *= x
+        with np.errstate(over="ignore"):
+            np.exp(share, out=share)
+        share += 1
+        np.reciprocal(share, out=share)
 
-        def slope():  # ½ (1 + t) + ½ x (1 − t²) (a + 3 b x²)
-            d = square * (3 * b)
-            d += a
+        def slope():  # s + 2 x s (1 − s) (a + 3 b x²)
+            d = square * (6 * b)
+            d += 2 * a
             d *= x
-            d *= 0.5
-            d *= 1.0 - t * t
+            d *= share
+            d *= 1.0 - share
             d += share
             return d
     else:
@@ -214,7 +215,7 @@ def _attend(q, k, v, mask, kept, scale, y=None):
     if p.size and -60 < p.min() and p.max() < 60:  # no power overflows, so no row's maximum need be found: 5 times as fast
         np.exp(p, out=p)
         if mask is not None:
-            p *= mask
+            p *= mask.astype(p.dtype)
         total = _rows(p) @ _filled(p.shape[-1], 1, p.dtype)
         if mask is not None:
             total[total == 0] = 1

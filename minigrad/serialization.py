@@ -1,10 +1,11 @@
-"""Save and load nested dicts of arrays, numbers and texts as .npz: never pickled, and never half written."""
+"""Save and load nested dicts of arrays, numbers and texts as .npz: never pickled, and never half written.
+
+What only a file needs is imported when there is one: it would be a tenth of the time of `import minigrad`.
+"""
 
 from __future__ import annotations
 
 import os
-import secrets
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ def save(path: str | Path, state: dict[str, Any]) -> None:
     >>> mg.load(path)["epoch"]
     3
     """
+    import secrets
+    import zipfile
+
     path = Path(path)
     flat: dict[str, Any] = {}
 
@@ -59,6 +63,8 @@ def save(path: str | Path, state: dict[str, Any]) -> None:
 
 def load(path: str | Path) -> dict[str, Any]:
     """The nested dict that was saved; 0-d arrays as Python numbers and texts. ValueError for any other file."""
+    import zipfile
+
     state: dict[str, Any] = {}
     try:
         with zipfile.ZipFile(path) as archive:

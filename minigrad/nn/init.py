@@ -7,13 +7,14 @@ weight (out, in). gain: by how much the activation behind the layer shrinks the 
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import numpy as np
 
 from minigrad.creation import default_generator
 from minigrad.tensor import Array, Tensor
 
-Rng = np.random.Generator | None
+Rng: TypeAlias = "np.random.Generator | None"
 
 
 def _fill(tensor: Tensor, values: Array | float) -> Tensor:

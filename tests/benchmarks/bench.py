@@ -96,6 +96,7 @@ def take_turns(pipe, contestant, seconds):
             run()
         pipe.send([])
         while pipe.recv() == "go":
+            time.sleep(0.3)  # the threads of whoever was before spin for 0.2 seconds after their last work
             run()
             taken = []
             while len(taken) < 3 or sum(taken) < seconds:
