@@ -219,11 +219,10 @@ def _recorder(rule: Rule) -> Callable[..., Any]:
                 arrays.append(x if type(x) in _PLAIN else _operand(x))
             vertices.append(arrays[-1])
         if not tensors:  # then NumPy's scalars stay what they are
-            arrays = [x if isinstance(x, np.generic) else array for x, array in zip(inputs, arrays, strict=True)]
-            return rule.function(*arrays, **settings)[0]
+            return rule.function(*(x if isinstance(x, np.generic) else a for x, a in zip(inputs, arrays)), **settings)[0]
         value, pullbacks = rule.function(*arrays, **settings)
         if type(value) is not np.ndarray:
-            if not isinstance(value, np.generic | int | float):  # NumPy makes scalars of 0-d arrays
+            if not isinstance(value, (np.generic, int, float)):  # NumPy makes scalars of 0-d arrays
                 raise TypeError(f"rule {rule.name} must return one array and its pullbacks, not {type(value).__name__}")
             value = np.asarray(value)
         result = new(Tensor)
@@ -335,6 +334,9 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     return np.reshape(np.sum(g, axis=axes, dtype=np.float64), shape).astype(g.dtype)
 
 
+_FREED: dict[str, Any] = {}
+
+
 def propagate(
     nodes: list[Node],
     cotangents: dict[Vertex, Any],
@@ -358,8 +360,8 @@ def propagate(
                 g = call_hooks(node, g)
             if targets is not None and node in targets:
                 arrived[node] = g
-            node_pullbacks = (pullbacks[node] if pullbacks is not None else node.pullbacks) or ()
-            for v, pullback in zip(node.inputs, node_pullbacks, strict=True):
+            made = node.pullbacks if pullbacks is None else pullbacks[node]
+            for v, pullback in zip(node.inputs, made or (), strict=False):
                 if type(v) is Node:
                     shape, dtype = v.shape, v.dtype
                 elif isinstance(v, Tensor):
@@ -380,7 +382,7 @@ def propagate(
         if not retain_graph:
             node.pullbacks = None
             node.inputs = ()
-            node.settings = {}
+            node.settings = _FREED
     return arrived | cotangents
 
 

@@ -17,7 +17,7 @@ from minigrad.tensor import Tensor, as_array
 def getitem(x, /, index):
     """x[index]; the gradients of an element picked several times add up"""
     shape = x.shape
-    return x[index], (lambda g: put(g, index=index, shape=shape),)
+    return x[index], (lambda g: put(g, index, shape),)
 
 
 @rule(linear=True)
@@ -28,12 +28,12 @@ def put(x, /, index, shape):
         y[index] = x
     else:
         np.add.at(y, index, x)
-    return y, (lambda g: getitem(g, index=index),)
+    return y, (lambda g: getitem(g, index),)
 
 
 @implements(Tensor.__getitem__)
 def _getitem(x: Any, index: Any) -> Any:
-    return getitem(x, index=_plain(index))
+    return getitem(x, _plain(index))
 
 
 def _plain(index: Any) -> Any:

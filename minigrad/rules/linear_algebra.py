@@ -23,14 +23,14 @@ def matmul(x, y, /):
         if y.ndim == 1:
             return np.expand_dims(g, -1) * y
         if x.ndim == 1:
-            return np.squeeze(y @ np.expand_dims(g, -1), -1)
+            return y @ g if y.ndim == 2 else np.squeeze(y @ np.expand_dims(g, -1), -1)
         return g @ y.mT
 
     def pull_y(g):
         if x.ndim == 1:
             return np.expand_dims(x, -1) * np.expand_dims(g, -2) if y.ndim > 1 else x * g
         if y.ndim == 1:
-            return np.squeeze(x.mT @ np.expand_dims(g, -1), -1)
+            return g @ x if x.ndim == 2 else np.squeeze(x.mT @ np.expand_dims(g, -1), -1)
         if y.ndim == 2:  # one matrix for a whole stack: one product, rather than a stack of them to be summed
             n = math.prod(x.shape[:-1])
             return np.reshape(x, (n, x.shape[-1])).mT @ np.reshape(g, (n, g.shape[-1]))

@@ -17,15 +17,16 @@ from minigrad.tensor import Tensor, as_array
 def reshape(x, /, shape):
     """The elements in order, under another shape"""
     before = x.shape
-    return np.reshape(x, shape), (lambda g: np.reshape(g, before),)
+    return x.reshape(shape), (lambda g: g.reshape(before),)
 
 
 @implements(np.reshape)
 def _reshape(x: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None) -> Any:
     if order != "C":
         raise ValueError(f"reshape of Tensors reads in order 'C', not {order!r}")
-    shape = tuple(shape) if np.ndim(shape) else (shape,)
-    return reshape(x, shape=tuple(int(n) for n in shape))
+    if type(shape) is not tuple:
+        shape = tuple(shape) if np.ndim(shape) else (shape,)
+    return reshape(x, tuple(map(int, shape)))
 
 
 @implements(np.ravel)
