@@ -208,8 +208,8 @@ def _embedding(weight, /, ids, padding_idx):
     return weight[ids], (pull,)
 
 
-def _attend(q, k, v, mask, kept, scale, y=None):
-    """softmax(q kᵀ scale) v, written into y if given, and three functions (g, out) for the gradients."""
+def _attend(q, k, v, mask, kept, scale, out=None):
+    """softmax(q kᵀ scale) v, the weights that met v, and the function from its gradient to that of q kᵀ."""
     p = q @ k.mT
     p *= scale
     if p.size and -60 < p.min() and p.max() < 60:  # no power overflows, so no row's maximum need be found: 5 times as fast
@@ -226,7 +226,6 @@ def _attend(q, k, v, mask, kept, scale, y=None):
         p = F.masked_softmax.function(p, mask)
     w = p if kept is None else p * kept
 
-    @shared
     def pull_scores(g):
         h = g @ v.mT
         if kept is not None:
@@ -236,16 +235,17 @@ def _attend(q, k, v, mask, kept, scale, y=None):
         h *= scale
         return h
 
-    return np.matmul(w, v, out=y), (
-        lambda g, out=None: np.matmul(pull_scores(g), k, out=out),
-        lambda g, out=None: np.matmul(pull_scores(g).mT, q, out=out),
-        lambda g, out=None: np.matmul(w.mT, g, out=out),
-    )
+    return np.matmul(w, v, out=out), w, pull_scores
 
 
 @F.attention.kernel
 def _attention(q, k, v, /, mask, kept, scale):
-    return _attend(q, k, v, mask, kept, scale)
+    y, w, pull_scores = _attend(q, k, v, mask, kept, scale)
+    pull_scores = shared(pull_scores)
+    return y, (lambda g: pull_scores(g) @ k, lambda g: pull_scores(g).mT @ q, lambda g: w.mT @ g)
+
+
+_BLOCK = 1 << 18  # scores computed at a time, 1 MiB: they stay in the cache, and never reach what malloc maps anew
 
 
 @F.self_attention.kernel
@@ -254,14 +254,26 @@ def _self_attention(qkv, /, num_heads, mask, kept, scale):
     shape = b, t, num_heads, width // (3 * num_heads)
     y = np.empty(shape, qkv.dtype)
     parts = (b, t, 3, *shape[2:])
-    q, k, v = qkv.reshape(parts).transpose(2, 0, 3, 1, 4)
-    _, pullbacks = _attend(q, k, v, mask, kept, scale, y.swapaxes(1, 2))
+    q, k, v = qkv.reshape(parts).transpose(2, 0, 3, 1, 4)  # each (B, H, T, E)
+    n = max(1, _BLOCK // max(1, num_heads * t * t))
+    blocks = [slice(i, i + n) for i in range(0, b, n)]
+
+    def cut(array, block):
+        return array[block] if array is not None and array.ndim == 4 and len(array) == b else array
+
+    made = [
+        _attend(q[i], k[i], v[i], cut(mask, i), cut(kept, i), scale, out=y[i].swapaxes(1, 2))[1:] for i in blocks
+    ]
 
     def pull(g):
         h = np.empty(parts, g.dtype)
+        hq, hk, hv = h.transpose(2, 0, 3, 1, 4)
         g = g.reshape(shape).swapaxes(1, 2)
-        for pullback, out in zip(pullbacks, h.transpose(2, 0, 3, 1, 4), strict=True):
-            pullback(g, out)
+        for i, (w, pull_scores) in zip(blocks, made, strict=True):
+            scores = pull_scores(g[i])
+            np.matmul(scores, k[i], out=hq[i])
+            np.matmul(scores.mT, q[i], out=hk[i])
+            np.matmul(w.mT, g[i], out=hv[i])
         return h.reshape(qkv.shape)
 
     return y.reshape(b, t, width // 3), (pull,)
