@@ -219,7 +219,8 @@ def _recorder(rule: Rule) -> Callable[..., Any]:
                 arrays.append(x if type(x) in _PLAIN else _operand(x))
             vertices.append(arrays[-1])
         if not tensors:  # then NumPy's scalars stay what they are
-            return rule.function(*(x if isinstance(x, np.generic) else a for x, a in zip(inputs, arrays)), **settings)[0]
+            arrays = [x if isinstance(x, np.generic) else array for x, array in zip(inputs, arrays, strict=True)]
+            return rule.function(*arrays, **settings)[0]
         value, pullbacks = rule.function(*arrays, **settings)
         if type(value) is not np.ndarray:
             if not isinstance(value, (np.generic, int, float)):  # NumPy makes scalars of 0-d arrays

@@ -49,9 +49,11 @@ class Definition(Generic[P, R]):
             self.check(*values)
         if self.fast is None:
             return self.slow(*values)
-        if values[self.first].dtype.char == "e":  # float16 is computed in float32
+        dtype = getattr(values[self.first], "dtype", None)
+        if dtype is not None and dtype.char == "e":  # float16 is computed in float32
             wide = (np.astype(x, np.float32) if getattr(x, "dtype", None) == np.float16 else x for x in values)
-            return cast(R, np.astype(self(*wide), np.float16))  # type: ignore[call-arg, arg-type]
+            narrow: Any = np.astype(cast(Any, self.fast.apply(*self.order(tuple(wide)))), np.float16)
+            return cast(R, narrow)
         return cast(R, self.fast.apply(*self.order(values)))
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
@@ -65,7 +67,7 @@ class Definition(Generic[P, R]):
     def slow(self, *values: Any) -> R:
         """The definition itself, from the values of all its arguments."""
         n = self.positional
-        return self.function(*values[:n], **dict(zip(self.names[n:], values[n:], strict=True)))  # type: ignore
+        return self.function(*values[:n], **dict(zip(self.names[n:], values[n:], strict=True)))
 
     def refuses(self, check: Callable[..., None]) -> Callable[..., None]:
         """Decorator: called with every argument in order before anything else, to raise for what makes no sense."""
@@ -73,7 +75,7 @@ class Definition(Generic[P, R]):
         return check
 
     def kernel(self, function: Callable[..., Any]) -> Rule:
-        """Decorator: a rule on arrays of float32 or float64 that gives the same, faster; arguments of the same names."""
+        """Decorator: a rule on arrays of float32 or float64 that gives the same, faster; its arguments have these names."""
 
         def definition(*inputs: Any, **settings: Any) -> Any:
             return self.function(**dict(zip(rule.inputs, inputs, strict=True)), **settings)  # type: ignore[call-arg]

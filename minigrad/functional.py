@@ -29,7 +29,7 @@ ARRAYS = (Tensor, np.ndarray)
 
 
 def floats(name: str, **inputs: X) -> None:
-    """Refuse what is no array of floating-point numbers, or is of another dtype than the others; None is passed over."""
+    """Refuse what is no floating-point array, or is of another dtype than the others; None is passed over."""
     dtype = None
     for x in inputs.values():
         if x is not None:

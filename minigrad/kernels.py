@@ -38,22 +38,24 @@ def _relu(x, /):
 def _gelu(x, /, approximate):
     if approximate == "tanh":
         a, b = math.sqrt(2 / math.pi), math.sqrt(2 / math.pi) * 0.044715
-        square = x * x
-        share = square * (-2 * b)  # ½ (1 + tanh u) = 1 / (1 + e⁻²ᵘ): half as long as by tanh, and no cancellation
-        share -= 2 * a
-        share *= x
+        e = x * x
+        e *= -2 * b
+        e -= 2 * a
+        e *= x
         with np.errstate(over="ignore"):
-            np.exp(share, out=share)
-        share += 1
-        np.reciprocal(share, out=share)
+            np.exp(e, out=e)
+        share = 1 / (1 + e)  # ½ (1 + tanh u) = 1 / (1 + e⁻²ᵘ): twice as fast as tanh, and nothing cancels
+        np.minimum(e, np.finfo(e.dtype).max, out=e)
 
-        def slope():  # s + 2 x s (1 − s) (a + 3 b x²)
-            d = square * (6 * b)
+        def slope():  # s (1 + 2 x (1 − s) (a + 3 b x²)), where 1 − s = e s
+            d = x * x
+            d *= 6 * b
             d += 2 * a
             d *= x
             d *= share
-            d *= 1.0 - share
-            d += share
+            d *= e
+            d += 1
+            d *= share
             return d
     else:
         share = 0.5 * erf(x * math.sqrt(0.5))
@@ -156,7 +158,7 @@ def _standardise(x, eps, mean, mean_product):
     if x.dtype == np.float32:
         far = m * r
         # beside a mean of several standard deviations the rounding of the mean shows, and squares may overflow
-        if x.size and not (-4 < far.min() and far.max() < 4 and r.min() > 0):
+        if x.size and not (far.min() > -4 and far.max() < 4 and r.min() > 0):
             c, r = _standardise(x.astype(np.float64), eps, mean, mean_product)
             return c.astype(np.float32), r.astype(np.float32)
     c *= r
@@ -212,7 +214,7 @@ def _attend(q, k, v, mask, kept, scale, out=None):
     """softmax(q kᵀ scale) v, the weights that met v, and the function from its gradient to that of q kᵀ."""
     p = q @ k.mT
     p *= scale
-    if p.size and -60 < p.min() and p.max() < 60:  # no power overflows, so no row's maximum need be found: 5 times as fast
+    if p.size and p.min() > -60 and p.max() < 60:  # no power overflows: no need for each row's maximum, 5 times as slow
         np.exp(p, out=p)
         if mask is not None:
             p *= mask.astype(p.dtype)
@@ -261,9 +263,7 @@ def _self_attention(qkv, /, num_heads, mask, kept, scale):
     def cut(array, block):
         return array[block] if array is not None and array.ndim == 4 and len(array) == b else array
 
-    made = [
-        _attend(q[i], k[i], v[i], cut(mask, i), cut(kept, i), scale, out=y[i].swapaxes(1, 2))[1:] for i in blocks
-    ]
+    made = [_attend(q[i], k[i], v[i], cut(mask, i), cut(kept, i), scale, out=y[i].swapaxes(1, 2))[1:] for i in blocks]
 
     def pull(g):
         h = np.empty(parts, g.dtype)

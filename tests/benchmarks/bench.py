@@ -1,6 +1,6 @@
 """Times minigrad beside its peers, those of them that are installed (pip install -e '.[peers]').
 
-    python tests/benchmarks/bench.py                              everything, in about twenty minutes
+    python tests/benchmarks/bench.py                              everything, in less than half an hour
     python tests/benchmarks/bench.py --only steps --sizes XS S    the training step at two sizes
 
 What is timed stands in steps.py. Each contestant runs in a process of its own, on two cores; they take turns, and in
@@ -132,7 +132,9 @@ def table(title, header, rows):
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     print(f"\n{title}\n")
     for row in [header, ["-" * width for width in widths], *rows]:
-        cells = (cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        cells = (
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
         print("| " + " | ".join(cells) + " |")
     sys.stdout.flush()
 
@@ -258,7 +260,7 @@ def small(args):
         progress(f"small operations, {name}")
         packages = zip(["minigrad", *peers], ["minigrad", *peers.values()], builders, strict=True)
         contestants = [Contestant(peer, package, build, (name,)) for peer, package, build in packages]
-        contest(contestants, 3 * args.rounds, args.seconds / 5)
+        contest(contestants, args.rounds, args.seconds / 3)
         times = [1e3 * c.ms / steps.COUNT for c in contestants]
         rows.append([name, *times, ratio(times[0], [times[1]])])
         kept[name] = dict(zip((c.name for c in contestants), times, strict=True))
@@ -268,14 +270,17 @@ def small(args):
 
 def imports(args):
     """What an import costs beyond NumPy's."""
-    packages = [p for p in ("minigrad", "mygrad", "autograd", "tinygrad", "jax", "torch") if importlib.util.find_spec(p)]
+    packages = [
+        p for p in ("minigrad", "mygrad", "autograd", "tinygrad", "jax", "torch") if importlib.util.find_spec(p)
+    ]
     program = "import time, numpy; start = time.perf_counter(); import {}; print(time.perf_counter() - start)"
     found = {package: [] for package in packages}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     for turn in range(3 * args.rounds + 1):
         progress(f"imports, turn {turn}")
         for package in packages:
             command = [sys.executable, "-c", program.format(package)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
             found[package] += [1e3 * float(done.stdout)] * (turn > 0)  # the first one compiles
     times = {package: statistics.median(ms) for package, ms in found.items()}
     table("Import, beyond NumPy's", ["", "ms"], list(times.items()))
@@ -442,8 +447,8 @@ def main():
     )
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="what to measure")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--rounds", type=int, default=7, help="turns of each contestant")
-    parser.add_argument("--seconds", type=float, default=1.0, help="the length of a turn, 3 steps at least")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant")
+    parser.add_argument("--seconds", type=float, default=0.7, help="the length of a turn, 3 steps at least")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write what was measured there")
     parser.add_argument("--plot", type=Path, metavar="PATH", help="draw the training steps there (needs matplotlib)")
     args = parser.parse_args()

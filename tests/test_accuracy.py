@@ -1,0 +1,67 @@
+"""float32 kernels beside a float64 reference: within 4 units in the last place times the root of what is summed."""
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+import minigrad.functional as F
+
+RNG = np.random.default_rng(0)
+
+
+def normal(*shape):
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+B, T, D, H, V = 16, 64, 128, 4, 50
+IDS = RNG.integers(0, V, (B, T))
+MASK = RNG.random((B, 1, T, T)) < 0.7
+FUNCTIONS = {  # the function, its inputs, and how many numbers are summed for an element at most, forward or backward
+    "relu": (F.relu, [normal(B, T, D)], 1),
+    "gelu, tanh": (lambda x: F.gelu(x, "tanh"), [3 * normal(B, T, D)], 1),
+    "gelu, erf": (F.gelu, [3 * normal(B, T, D)], 1),
+    "softmax": (F.softmax, [3 * normal(B, T, D)], D),
+    "layer_norm": (lambda x, w, b: F.layer_norm(x, D, w, b), [normal(B, T, D) + 1, normal(D), normal(D)], B * T),
+    "batch_standardise": (
+        lambda x, w, b: F.batch_standardise(x, w, b, 1e-5),
+        [normal(B * T, D) + 1, normal(D), normal(D)],
+        B * T,
+    ),
+    "linear": (F.linear, [normal(B, T, D), normal(2 * D, D), normal(2 * D)], B * T),
+    "embedding": (lambda w: F.embedding(IDS, w), [normal(V, D)], B * T),
+    "embedding, sorted": (lambda w: F.embedding(IDS, w), [normal(500, D)], B * T),
+    "attention": (
+        lambda q, k, v: F.attention(q, k, v, MASK, None, 0.3),
+        [normal(B, H, T, 32), normal(B, H, T, 32), normal(B, H, T, 32)],
+        T,
+    ),
+    "self_attention": (lambda x: F.self_attention(x, H, None, None, 0.3), [normal(B, T, 3 * D)], T),
+    # scores up to 250: half a unit in their last place is 64 units in that of their exponential, whoever computes it
+    "self_attention, far scores": (lambda x: F.self_attention(x, H, MASK, None, 9.0), [normal(B, T, 3 * D)], T * 64**2),
+    "cross_entropy": (lambda x: F.cross_entropy(x, IDS), [3 * normal(B, T, V)], B * T),
+}
+
+
+def test_every_kernel_is_here():
+    kernels = {d.__name__ for d in mg.definitions.DEFINITIONS if d.fast is not None and d.__module__ == F.__name__}
+    assert kernels == {name.split(",")[0] for name in FUNCTIONS}
+
+
+def value_and_gradients(function, inputs, weights, dtype):
+    xs = [mg.tensor(x.astype(dtype), requires_grad=True) for x in inputs]
+    y = function(*xs)
+    np.sum(y * weights.astype(dtype)).backward()
+    return [y.data, *(x.grad.data for x in xs)]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_float32_kernels_are_as_accurate_as_float32_allows(name):
+    function, inputs, n = FUNCTIONS[name]
+    weights = np.random.default_rng(1).standard_normal(function(*inputs).shape)
+    found = value_and_gradients(function, inputs, weights, np.float32)
+    right = value_and_gradients(function, inputs, weights, np.float64)
+    for a, b in zip(found, right, strict=True):
+        assert a.dtype == np.float32
+        assert b.dtype == np.float64
+        unit = np.spacing(np.float32(np.abs(b).max()))
+        assert np.abs(a - b).max() <= 4 * np.sqrt(n) * unit
