@@ -75,7 +75,7 @@ class Definition(Generic[P, R]):
         return check
 
     def kernel(self, function: Callable[..., Any]) -> Rule:
-        """Decorator: a rule on arrays of float32 or float64 that gives the same, faster; its arguments have these names."""
+        """Decorator: a rule on arrays of float32 or float64 that gives the same, faster; arguments are named alike."""
 
         def definition(*inputs: Any, **settings: Any) -> Any:
             return self.function(**dict(zip(rule.inputs, inputs, strict=True)), **settings)  # type: ignore[call-arg]

@@ -65,3 +65,34 @@ def test_float32_kernels_are_as_accurate_as_float32_allows(name):
         assert b.dtype == np.float64
         unit = np.spacing(np.float32(np.abs(b).max()))
         assert np.abs(a - b).max() <= 4 * np.sqrt(n) * unit
+
+
+def test_logits_in_any_order_in_memory_have_the_same_gradient():
+    logits, targets = normal(7, 5), np.arange(7) % 5
+    found = []
+    for x in (logits, np.asfortranarray(logits)):
+        leaf = mg.Tensor(x, requires_grad=True)
+        F.cross_entropy(leaf, targets).backward()
+        found.append(leaf.grad.data)
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("words", [10, 500])
+def test_a_gradient_that_is_not_finite_reaches_the_row_of_its_id_alone(words):
+    weight = mg.tensor(normal(words, 3), requires_grad=True)
+    g = np.ones((4, 3), np.float32)
+    g[1] = np.nan
+    F.embedding([1, 2, 1, 5], weight).backward(g)
+    expected = np.zeros((words, 3), np.float32)
+    expected[1], expected[2], expected[5] = 2, np.nan, 1
+    np.testing.assert_array_equal(weight.grad.data, expected)
+
+
+@pytest.mark.parametrize(("shift", "scale", "dtype"), [(0, 1, "f4"), (1e6, 1, "f4"), (0, 1e20, "f8"), (2, 1, "f2")])
+def test_running_statistics_are_those_of_the_batch(shift, scale, dtype):
+    x = (RNG.standard_normal((64, 3)) * scale + shift).astype(dtype)
+    running = np.zeros(3, np.float64), np.ones(3, np.float64)
+    F.batch_norm(x, *running, training=True, momentum=1.0)
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(running[0], wide.mean(0), rtol=1e-6, atol=1e-6 * scale)
+    np.testing.assert_allclose(running[1], wide.var(0, ddof=1), rtol=1e-5)
