@@ -43,7 +43,7 @@ class Definition(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         values: tuple[Any, ...] = args
-        if kwargs or len(args) != len(self.names):
+        if kwargs or not len(args) == self.positional == len(self.names):
             values = self._bind(args, kwargs)
         if self.check is not None:
             self.check(*values)
@@ -60,9 +60,13 @@ class Definition(Generic[P, R]):
         """The values of all arguments, in order."""
         if not kwargs and self.required <= len(args) <= self.positional:
             return args + self.defaults[len(args) - self.required :]
-        bound = inspect.signature(self.function).bind(*args, **kwargs)  # says what is wrong
+        bound = self.signature.bind(*args, **kwargs)  # says what is wrong
         bound.apply_defaults()
         return tuple(bound.arguments.values())
+
+    @functools.cached_property
+    def signature(self) -> inspect.Signature:
+        return inspect.signature(self.function)
 
     def slow(self, *values: Any) -> R:
         """The definition itself, from the values of all its arguments."""

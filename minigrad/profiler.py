@@ -6,6 +6,7 @@ nothing is in the way: the engine knows nothing of profiles.
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import time
@@ -13,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 from minigrad.autograd import RULES, Rule
 from minigrad.definitions import DEFINITIONS
@@ -64,12 +65,12 @@ class profile:  # noqa: N801  a context manager, named as no_grad is
         self._local = _Local()
         kernels = [definition.fast for definition in DEFINITIONS if definition.fast is not None]
         self._plain: list[tuple[Any, str, Any]] = [(rule, "function", rule.function) for rule in RULES + kernels]
-        self._plain += [(cls, "__call__", cls.__call__) for cls in (Module,)]
-        self._plain += [(cls, "step", cls.step) for cls in (Optimizer,)]
+        self._plain += [(Module, "__call__", Module.__call__), (Optimizer, "step", Optimizer.step)]
         for rule in RULES + kernels:
             rule.function = self._timed_rule(rule)
         Module.__call__ = self._within_module(Module.__call__)  # type: ignore[method-assign]
         Optimizer.step = self._timed_step(Optimizer.step)  # type: ignore[method-assign]
+        self._open = True
         self._start = time.perf_counter()
         return self
 
@@ -77,6 +78,7 @@ class profile:  # noqa: N801  a context manager, named as no_grad is
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.seconds += time.perf_counter() - self._start
+        self._open = False
         for owner, name, function in self._plain:
             setattr(owner, name, function)
         profile._running.release()
@@ -98,7 +100,11 @@ class profile:  # noqa: N801  a context manager, named as no_grad is
         function = rule.function
 
         def timed_pullback(pullback: Callable[[Any], Any] | None, module: str) -> Any:
-            return pullback and (lambda g: self._timed(rule.name, "backward", module, lambda: pullback(g)))
+            def pull(g: Any) -> Any:
+                run = functools.partial(cast(Any, pullback), g)
+                return self._timed(rule.name, "backward", module, run) if self._open else run()
+
+            return pullback and pull
 
         def timed(*inputs: Any, **settings: Any) -> Any:
             module = self._local.modules[-1] if self._local.modules else ""

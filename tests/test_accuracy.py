@@ -77,18 +77,19 @@ def test_logits_in_any_order_in_memory_have_the_same_gradient():
     np.testing.assert_array_equal(*found)
 
 
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
 @pytest.mark.parametrize("words", [10, 500])
-def test_a_gradient_that_is_not_finite_reaches_the_row_of_its_id_alone(words):
+def test_a_gradient_that_is_not_finite_reaches_the_row_of_its_id_alone(words, odd):
     weight = mg.tensor(normal(words, 3), requires_grad=True)
     g = np.ones((4, 3), np.float32)
-    g[1] = np.nan
+    g[1] = odd
     F.embedding([1, 2, 1, 5], weight).backward(g)
     expected = np.zeros((words, 3), np.float32)
-    expected[1], expected[2], expected[5] = 2, np.nan, 1
+    expected[1], expected[2], expected[5] = 2, odd, 1
     np.testing.assert_array_equal(weight.grad.data, expected)
 
 
-@pytest.mark.parametrize(("shift", "scale", "dtype"), [(0, 1, "f4"), (1e6, 1, "f4"), (0, 1e20, "f8"), (2, 1, "f2")])
+@pytest.mark.parametrize(("shift", "scale", "dtype"), [(0, 1, "f4"), (1e6, 1, "f4"), (0, 1e20, "f4"), (2, 1, "f2")])
 def test_running_statistics_are_those_of_the_batch(shift, scale, dtype):
     x = (RNG.standard_normal((64, 3)) * scale + shift).astype(dtype)
     running = np.zeros(3, np.float64), np.ones(3, np.float64)
@@ -96,3 +97,33 @@ def test_running_statistics_are_those_of_the_batch(shift, scale, dtype):
     wide = x.astype(np.float64)
     np.testing.assert_allclose(running[0], wide.mean(0), rtol=1e-6, atol=1e-6 * scale)
     np.testing.assert_allclose(running[1], wide.var(0, ddof=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("block", [1, 2 * 2 * 5 * 5])  # one sequence at a time; two, then one
+@pytest.mark.parametrize("shape", [None, (3, 1, 1, 5), (1, 1, 5, 5), (2, 5, 5), (5, 5), (3, 2, 5, 5)])
+@pytest.mark.parametrize("dropped", [False, True])
+def test_attention_in_blocks_is_attention(monkeypatch, block, shape, dropped):
+    x = normal(3, 5, 3 * 8)
+    mask = None if shape is None else np.random.default_rng(2).random(shape) < 0.6
+    kept = np.random.default_rng(3).choice([0, 2], (3, 2, 5, 5)).astype(np.float32) if dropped else None
+    found = []
+    for n in (1 << 18, block):
+        monkeypatch.setattr(mg.kernels, "_BLOCK", n)
+        leaf = mg.Tensor(x, requires_grad=True)
+        y = F.self_attention(leaf, 2, mask, kept, 0.5)
+        np.sum(y * np.arange(y.size, dtype=np.float32).reshape(y.shape)).backward()
+        found.append((y.data, leaf.grad.data))
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4)
+
+
+def test_layer_norm_of_no_features_has_a_gradient_of_none():
+    x, w = (mg.Tensor(np.ones(shape, np.float32), requires_grad=True) for shape in ((3, 0), (0,)))
+    np.sum(F.layer_norm(x, 0, w, w)).backward()
+    assert (x.grad.shape, w.grad.shape) == ((3, 0), (0,))
+
+
+def test_gelu_of_a_single_number():
+    x = mg.tensor(1.0, requires_grad=True)
+    F.gelu(x, "tanh").backward()
+    np.testing.assert_allclose(x.grad.data, 1.0829641, rtol=1e-6)

@@ -125,3 +125,11 @@ def test_the_shape_of_a_module_that_is_called_by_itself():
         nn.Linear(3, 2)(mg.ones(4, 3))
     assert [e.module for e in profiler.events] == ["Linear"]
     assert repr(profiler).startswith("<profile of 1 events in ")
+
+
+def test_a_backward_pass_after_the_profile_is_not_counted():
+    x = mg.ones(3, requires_grad=True)
+    with mg.profile() as profiler:
+        y = np.sum(np.exp(x))
+    y.backward()
+    assert [(e.operation, e.direction) for e in profiler.events] == [("exp", "forward"), ("sum", "forward")]

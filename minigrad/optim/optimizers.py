@@ -29,11 +29,22 @@ class Buffer:
         self.gradients = np.zeros_like(self.values)
         self.memory = {name: np.zeros_like(self.values) for name in memories}
         self.steps = np.zeros(len(parameters), np.int64)
+        self._lay_out()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In a deep copy the views are arrays of their own: they are made anew."""
+        self.__dict__.update(state)
+        for p, part in zip(self.parameters, self.slices, strict=True):
+            self.values[part] = p.data.ravel()
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """Make the parameters' arrays views into the buffer."""
         self.views = [  # of each parameter: its values, its gradient, their shape
             (self.values[part].reshape(p.shape), self.gradients[part].reshape(p.shape), p.shape)
-            for p, part in zip(parameters, self.slices, strict=True)
+            for p, part in zip(self.parameters, self.slices, strict=True)
         ]
-        for p, (value, _, _) in zip(parameters, self.views, strict=True):
+        for p, (value, _, _) in zip(self.parameters, self.views, strict=True):
             p.data = value
 
     def gather(self) -> list[tuple[slice, int]]:

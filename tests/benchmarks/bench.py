@@ -16,7 +16,6 @@ import math
 import multiprocessing
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -62,25 +61,33 @@ def contest(contestants, rounds, seconds):
         process.start()
         there.close()
         playing.append((contestant, here, process))
-        receive(contestant, here)  # one builds after the other, and alone
+        ask(contestant, here)  # one builds after the other, and alone
     for _ in range(rounds):
         for contestant, pipe, _process in playing:
             if not contestant.error:
-                pipe.send("go")
-                contestant.seconds += receive(contestant, pipe) or []
+                contestant.seconds += ask(contestant, pipe, "go") or []
     for contestant, pipe, process in playing:
         if not contestant.error:
-            pipe.send("stop")
-            contestant.peak = receive(contestant, pipe) or 0.0
+            contestant.peak = ask(contestant, pipe, "stop") or 0.0
         pipe.close()
         process.join()
+    for contestant in contestants:
+        if contestant.error not in ("", "not installed"):
+            print(f"\n{contestant.name} failed: {contestant.error}", flush=True)
+            FAILED.add(contestant.package)
     return contestants
 
 
-def receive(contestant, pipe):
+FAILED = set()  # the packages of those who did not get through
+
+
+def ask(contestant, pipe, question=None):
+    """What the contestant answers; its error is noted."""
     try:
+        if question:
+            pipe.send(question)
         answer = pipe.recv()
-    except EOFError:
+    except (EOFError, OSError):
         answer = "the process died"
     if isinstance(answer, str):
         contestant.error = answer
@@ -114,6 +121,8 @@ def peak_memory():
     status = Path("/proc/self/status")
     if status.exists():  # of this program alone; getrusage also counts what its parent held before it was started
         return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
+    import resource  # not on Windows
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
@@ -211,9 +220,6 @@ def training(args):
     pytorch = zip(*(held[name] for name in PYTORCH), strict=True)
     rows.append(["minigrad / PyTorch", *(ratio(m, p) for m, p in zip(held["minigrad"], pytorch, strict=True))])
     table("Peak memory of the whole process", ["", *args.sizes], rows)
-    for name in names:
-        for reason in {found[s][name].error for s in args.sizes} - {""}:
-            print(f"{name}: {reason}")
     return {size: record(found[size].values()) for size in args.sizes}
 
 
@@ -280,9 +286,10 @@ def imports(args):
         progress(f"imports, turn {turn}")
         for package in packages:
             command = [sys.executable, "-c", program.format(package)]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-            found[package] += [1e3 * float(done.stdout)] * (turn > 0)  # the first one compiles
-    times = {package: statistics.median(ms) for package, ms in found.items()}
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=package == "minigrad")
+            if turn and not done.returncode:  # the first one compiles
+                found[package].append(1e3 * float(done.stdout))
+    times = {package: statistics.median(ms) if ms else math.nan for package, ms in found.items()}
     table("Import, beyond NumPy's", ["", "ms"], list(times.items()))
     return times
 
@@ -451,18 +458,23 @@ def main():
     parser.add_argument("--seconds", type=float, default=0.7, help="the length of a turn, 3 steps at least")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write what was measured there")
     parser.add_argument("--plot", type=Path, metavar="PATH", help="draw the training steps there (needs matplotlib)")
+    parser.add_argument("--must-run", nargs="+", default=[], metavar="PACKAGE", help="peers whose failure is an error")
     args = parser.parse_args()
     if args.rounds < 1 or args.seconds < 0:
         parser.error("--rounds must be at least 1, --seconds not negative")
     if args.plot and "steps" not in args.only:
         parser.error("--plot draws the training steps: leave out --only, or add steps to it")
+    if args.plot and importlib.util.find_spec("matplotlib") is None:
+        parser.error("--plot needs matplotlib: pip install matplotlib")
     for path in (args.json, args.plot):
         if path is not None and not path.absolute().parent.is_dir():
             parser.error(f"there is no folder {path.absolute().parent}")
-    for name in ("OPENBLAS", "OMP", "MKL"):
-        os.environ[f"{name}_NUM_THREADS"] = str(THREADS)
+    for name in ("OPENBLAS_NUM", "OMP_NUM", "MKL_NUM", "VECLIB_MAXIMUM"):
+        os.environ[f"{name}_THREADS"] = str(THREADS)
     if hasattr(os, "sched_setaffinity"):  # for those that ask the machine how many threads to start
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
+    else:
+        print("this system keeps no process on two cores: JAX and tinygrad may use all")
     found = machine()
     print(", ".join(f"{name} {value}" for name, value in found.items()), flush=True)
     for section in SECTIONS:
@@ -473,6 +485,8 @@ def main():
             if section == "steps" and args.plot:
                 draw(found["steps"], args.plot)
     progress("")
+    if FAILED & {"minigrad", "numpy", *args.must_run}:
+        sys.exit(f"failed: {', '.join(sorted(FAILED))}")
 
 
 if __name__ == "__main__":

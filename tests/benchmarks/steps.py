@@ -1,10 +1,11 @@
 """What is timed: the same training step of an encoder, written for each framework as its users would write it.
 
 A step: token embedding, pre-norm encoder layers, a linear head over the words, mean cross entropy on every token,
-backward, Adam; float32, no dropout. `FRAMEWORKS` says who takes part in what. A function here imports its framework
-itself, so that a process holds no other, and returns a function without arguments: one step.
+backward, Adam; float32, no dropout. A function here imports its framework itself, so that a process holds no other,
+and returns a function without arguments: one step.
 """
 
+import functools
 import os
 from typing import NamedTuple
 
@@ -242,13 +243,13 @@ def jax(work):
     import jax.numpy as jnp
 
     size = work.size
-    ids, targets = tokens(size)
+    ids, targets = map(jnp.asarray, tokens(size))
     if work.inference:
         parameters = list(map(jnp.asarray, start(size)))
-        run = jax.jit(lambda parameters, ids: logits(jnp, parameters, ids, size)[0, 0])
-        return lambda: float(run(parameters, ids))
+        run = jax.jit(lambda parameters, ids: logits(jnp, parameters, ids, size))
+        return lambda: float(run(parameters, ids)[0, 0])
 
-    @jax.jit
+    @functools.partial(jax.jit, donate_argnums=(0, 1, 2))
     def update(parameters, means, squares, step, ids, targets):
         def loss(parameters):
             z = logits(jnp, parameters, ids, size)
@@ -359,7 +360,7 @@ def matmul_floor(work):
     n, d, e = size.batch * size.tokens, size.width, size.width // size.heads
     heads = (size.batch, size.heads)
     scores = (*heads, size.tokens, size.tokens)
-    layer = [  # what is multiplied with what, and whether the left side is part of the graph
+    layer = [  # what is multiplied with what
         ((n, d), (d, 3 * d)),
         ((*heads, size.tokens, e), (*heads, e, size.tokens)),
         (scores, (*heads, size.tokens, e)),
@@ -437,7 +438,7 @@ def mygrad_small(name):
     def backward(f):
         f(mygrad.tensor(start)).backward()
 
-    return small(name, mygrad, *map(mygrad.tensor, CONSTANTS), backward)
+    return small(name, mygrad, *(mygrad.tensor(c, constant=True) for c in CONSTANTS), backward)
 
 
 def hips_autograd_small(name):

@@ -1,3 +1,4 @@
+import copy
 import math
 
 import numpy as np
@@ -224,3 +225,36 @@ def test_a_gradient_of_another_shape_and_a_converted_parameter_are_refused():
     p.grad, p.data = mg.ones(2), p.data.astype(np.float32)
     with pytest.raises(ValueError, match="build it after any conversion"):
         optimizer.step()
+
+
+def test_a_deep_copy_of_model_and_optimiser_goes_on_by_itself():
+    model = nn.Linear(2, 1)
+    optimizer = optim.Adam(model.parameters(), lr=0.1)
+
+    def step(model, optimizer):
+        model.zero_grad()
+        np.sum(model(mg.ones(1, 2)) ** 2).backward()
+        optimizer.step()
+        return model.weight.data.copy()
+
+    step(model, optimizer)
+    other, its_optimizer = copy.deepcopy((model, optimizer))
+    before = model.weight.data.copy()
+    moved = step(other, its_optimizer)
+    np.testing.assert_array_equal(model.weight.data, before)
+    np.testing.assert_array_equal(moved, step(model, optimizer))
+    assert not np.array_equal(moved, before)
+
+
+@pytest.mark.parametrize("make", [optim.SGD, optim.RMSprop, optim.Adam, optim.AdamW])
+def test_a_step_in_pieces_is_a_step(monkeypatch, make):
+    found = []
+    for piece in (1 << 17, 3):
+        monkeypatch.setattr("minigrad.optim.optimizers._CHUNK", piece)
+        p = nn.Parameter(np.linspace(-1, 1, 10, dtype=np.float32))
+        optimizer = make([p])
+        for _ in range(3):
+            p.grad = mg.Tensor(np.sin(p.data * 5))
+            optimizer.step()
+        found.append(p.data.copy())
+    np.testing.assert_array_equal(*found)
