@@ -27,6 +27,12 @@ FUNCTIONS = {  # the function, its inputs, and how many numbers are summed for a
         [normal(B * T, D) + 1, normal(D), normal(D)],
         B * T,
     ),
+    "layer_norm, far mean": (lambda x: F.layer_norm(x, D), [normal(B, T, D) + 1000], D),
+    "batch_standardise, far mean": (
+        lambda x: F.batch_standardise(x, None, None, 1e-5),
+        [normal(B * T, D) - 1000],
+        B * T,
+    ),
     "linear": (F.linear, [normal(B, T, D), normal(2 * D, D), normal(2 * D)], B * T),
     "embedding": (lambda w: F.embedding(IDS, w), [normal(V, D)], B * T),
     "embedding, sorted": (lambda w: F.embedding(IDS, w), [normal(500, D)], B * T),
@@ -106,11 +112,11 @@ def test_attention_in_blocks_is_attention(monkeypatch, block, shape, dropped):
     x = normal(3, 5, 3 * 8)
     mask = None if shape is None else np.random.default_rng(2).random(shape) < 0.6
     kept = np.random.default_rng(3).choice([0, 2], (3, 2, 5, 5)).astype(np.float32) if dropped else None
+    monkeypatch.setattr(mg.kernels, "_BLOCK", block)
     found = []
-    for n in (1 << 18, block):
-        monkeypatch.setattr(mg.kernels, "_BLOCK", n)
+    for attention in (F.self_attention, F.self_attention.function):
         leaf = mg.Tensor(x, requires_grad=True)
-        y = F.self_attention(leaf, 2, mask, kept, 0.5)
+        y = attention(leaf, 2, mask, kept, 0.5)
         np.sum(y * np.arange(y.size, dtype=np.float32).reshape(y.shape)).backward()
         found.append((y.data, leaf.grad.data))
     for a, b in zip(*found, strict=True):
