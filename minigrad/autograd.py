@@ -335,9 +335,6 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     return np.reshape(np.sum(g, axis=axes, dtype=np.float64), shape).astype(g.dtype)
 
 
-_FREED: dict[str, Any] = {}
-
-
 def propagate(
     nodes: list[Node],
     cotangents: dict[Vertex, Any],
@@ -362,7 +359,7 @@ def propagate(
             if targets is not None and node in targets:
                 arrived[node] = g
             made = node.pullbacks if pullbacks is None else pullbacks[node]
-            for v, pullback in zip(node.inputs, made or (), strict=False):
+            for v, pullback in zip(node.inputs, made or (), strict=True):
                 if type(v) is Node:
                     shape, dtype = v.shape, v.dtype
                 elif isinstance(v, Tensor):
@@ -383,7 +380,7 @@ def propagate(
         if not retain_graph:
             node.pullbacks = None
             node.inputs = ()
-            node.settings = _FREED
+            node.settings = {}
     return arrived | cotangents
 
 

@@ -48,10 +48,11 @@ class ResidualAdd(Module):
 
     def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         y = self.sublayer(x, *args, **kwargs)
-        if y.shape != x.shape:
+        made, given = (z.shape if isinstance(z, F.ARRAYS) else np.shape(z) for z in (y, x))
+        if made != given:
             raise ValueError(
-                f"ResidualAdd: the sublayer made {y.shape} of {x.shape}, and added shapes must be equal: "
-                f"a last projection to {x.shape[-1:]} features (in attention W^O) makes them so"
+                f"ResidualAdd: the sublayer made {made} of {given}, and added shapes must be equal: "
+                f"a last projection to {given[-1:]} features (in attention W^O) makes them so"
             )
         return x + y
 
@@ -75,4 +76,4 @@ class Dropout(Module):
         self._rng = rng
 
     def forward(self, x: Any) -> Any:
-        return F.dropout(x, self.p, True, self._rng) if self.training and self.p else x
+        return F.dropout(x, self.p, self.training, self._rng)

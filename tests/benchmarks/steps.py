@@ -104,7 +104,8 @@ def minigrad(work):
     def infer():
         return float(model(ids, mask).data[0, 0, 0])
 
-    return infer if model.train(not work.inference) and work.inference else train
+    model.train(not work.inference)
+    return infer if work.inference else train
 
 
 # ---- PyTorch ---------------------------------------------------------------------------------------------------------

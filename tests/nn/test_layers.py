@@ -254,3 +254,10 @@ def test_a_layer_norm_over_one_feature_warns():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         nn.LayerNorm(2)
+
+
+def test_what_is_no_array_or_no_float_is_refused_also_where_nothing_would_be_computed():
+    with pytest.raises(ValueError, match=r"the sublayer made \(\) of \(3,\)"):
+        nn.ResidualAdd(lambda x: 2.0)(mg.ones(3))
+    with pytest.raises(TypeError, match="dropout: x must be floating-point, not int64"):
+        nn.Dropout(0.5).eval()(mg.arange(3))
