@@ -24,7 +24,8 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minigrad.tensor import HANDLERS, Array, Tensor, as_array, needs_float
+from minigrad.guard import Snapshot, snapshot, verify
+from minigrad.tensor import HANDLERS, Array, Tensor, as_array, detached, needs_float, owner
 
 F = TypeVar("F", bound=Callable[..., Any])
 Pullback = Callable[[Any], Any]
@@ -40,9 +41,14 @@ class Node:
     inputs: for each input the vertex that it came from (the node that made it, or the leaf itself), or the array or
     number itself where no gradient is wanted. pullbacks: one for each input; None once the node has been freed.
     stamp: grows with every node, so sorting by it is a topological order.
+    exposed: whether somebody outside can write into what came out; snapshots: what must be unchanged in backward;
+    views: the node whose memory came out; value: what came out, of a linear rule whose inputs may be written into.
     """
 
-    __slots__ = ("dtype", "hooks", "inputs", "pullbacks", "rule", "settings", "shape", "stamp")
+    __slots__ = (
+        "dtype", "exposed", "hooks", "inputs", "pullbacks", "rule", "settings", "shape", "snapshots", "stamp", "value",
+        "views",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -62,6 +68,19 @@ class Node:
             needs_float(f"the gradient of {rule.name}", self.dtype)
         self.hooks: Hooks | None = None
         self.stamp = next(stamps)
+        self.exposed = False
+        self.snapshots: list[Snapshot] | None = None
+        self.views: Node | None = None
+        self.value: Array | None = None
+
+    def expose(self, array: Array) -> None:
+        """Somebody gets hold of what came out, and may write into it: from now on that would be noticed."""
+        node: Node | None = self
+        while node is not None and node.pullbacks is not None:
+            node.exposed = True
+            if not any(array is seen for seen, _ in node.snapshots or ()):
+                node.snapshots = [*(node.snapshots or ()), (array, snapshot(array))]
+            node = node.views
 
 
 Vertex = Node | Tensor  # what a gradient arrives at: a node, or a leaf that requires one
@@ -142,11 +161,15 @@ class Rule:
     """A NumPy function with its derivative; called with Tensors, it records a Node.
 
     replay: the same function in NumPy calls that work on Tensors, too; a fast kernel takes it from its definition.
+    linear: the pullbacks close over no input, and are their own replay.
     """
 
-    def __init__(self, function: Callable[..., Any], replay: Callable[..., Any] | None = None) -> None:
+    def __init__(
+        self, function: Callable[..., Any], replay: Callable[..., Any] | None = None, linear: bool = False
+    ) -> None:
         self.function = function
         self.replay = replay or function
+        self.linear = linear
         self.name = function.__name__
         self.__name__ = function.__name__
         self.__doc__ = function.__doc__
@@ -193,7 +216,7 @@ class Rule:
                     raise TypeError(
                         f"{self.name}: no gradient flows through the setting {name!r}: pass {name}.detach()"
                     )
-                settings = settings | {name: setting.data}
+                settings = settings | {name: setting._array}
         return inputs, settings
 
 
@@ -206,18 +229,32 @@ def _recorder(rule: Rule) -> Callable[..., Any]:
             inputs, settings = rule.bind(inputs, settings)
         arrays: list[Any] = []
         vertices: list[Any] = []
+        open_arrays: list[Array] = []  # those that somebody outside can write into before backward
         wanted = tensors = False
         for x in inputs:
             if isinstance(x, Tensor):
                 tensors = True
-                arrays.append(x._array)
+                array = x._array
+                arrays.append(array)
+                node = x.node
+                if node is not None:
+                    wanted = True
+                    vertices.append(node)
+                    if node.exposed:
+                        open_arrays.append(array)
+                    continue
                 if x._requires_grad:
                     wanted = True
-                    vertices.append(x.node or x)
-                    continue
+                    vertices.append(x)
+                else:
+                    vertices.append(array)
+                open_arrays.append(array)
             else:
-                arrays.append(x if type(x) in _PLAIN else _operand(x))
-            vertices.append(arrays[-1])
+                array = x if type(x) in _PLAIN else _operand(x)
+                arrays.append(array)
+                vertices.append(array)
+                if type(array) is np.ndarray:
+                    open_arrays.append(array)
         if not tensors:  # then NumPy's scalars stay what they are
             arrays = [x if isinstance(x, np.generic) else array for x, array in zip(inputs, arrays, strict=True)]
             return rule.function(*arrays, **settings)[0]
@@ -232,14 +269,46 @@ def _recorder(rule: Rule) -> Callable[..., Any]:
         if wanted and _mode.recording:
             if len(pullbacks) != len(vertices):
                 raise TypeError(f"rule {rule.name} has {len(vertices)} inputs and returned {len(pullbacks)} pullbacks")
-            result.node = Node(rule, vertices, settings, pullbacks, value)
+            result.node = node = Node(rule, vertices, settings, pullbacks, value)
             result._requires_grad = True
+            if open_arrays:
+                if rule.linear:
+                    node.value = value
+                else:
+                    node.snapshots = [(array, snapshot(array)) for array in open_arrays]
+            if settings:
+                _guard_settings(node, settings)
+            if value.base is not None:
+                _trace_view(node, value, inputs)
         else:
             result.node = None
             result._requires_grad = False
+            if wanted and value.base is not None:
+                for x in inputs:
+                    if isinstance(x, Tensor) and x.node is not None and owner(x._array) is owner(value):
+                        x.node.expose(x._array)
         return result
 
     return apply
+
+
+def _guard_settings(node: Node, settings: dict[str, Any]) -> None:
+    """Settings that are arrays are as open to writes as inputs are, unless they are read-only."""
+    arrays = [v for v in settings.values() if type(v) is np.ndarray and v.flags.writeable]
+    if arrays:
+        node.snapshots = [*(node.snapshots or ()), *((array, snapshot(array)) for array in arrays)]
+
+
+def _trace_view(node: Node, value: Array, inputs: Sequence[Any]) -> None:
+    """Where the value is a view of an input, whoever can write into the one can write into the other."""
+    memory = owner(value)
+    for x in inputs:
+        array = x._array if isinstance(x, Tensor) else x
+        if type(array) is np.ndarray and owner(array) is memory:
+            if isinstance(x, Tensor) and x.node is not None:
+                node.views, node.exposed = x.node, x.node.exposed
+            else:
+                node.exposed = True
 
 
 _PLAIN = frozenset((np.ndarray, float, int, bool, type(None)))
@@ -257,7 +326,8 @@ def rule(*numpy_functions: Callable[..., Any], linear: bool = False) -> Callable
     A pullback returns a fresh array, its argument, or a view of it. A rule is pure: it draws nothing at random and
     writes to no input, as it is run again to differentiate a gradient; so it is written in NumPy functions and
     operators, which work on arrays and Tensors alike. Broadcasting needs no word: the engine undoes it.
-    linear: the pullbacks close over no input; then the function itself may write into arrays of its own making.
+    linear: the pullbacks close over no input; then the function itself may write into arrays of its own making, and
+    nobody minds when an input is written into before backward.
 
     >>> import numpy as np, minigrad as mg
     >>> @mg.rule()
@@ -275,11 +345,7 @@ def rule(*numpy_functions: Callable[..., Any], linear: bool = False) -> Callable
                 f"a rule is made of a function, not {type(function).__name__}: write @mg.rule(), with brackets"
             )
 
-        def again(*inputs: Any, **settings: Any) -> Any:
-            value = made(*inputs, **settings)
-            return value, value.node.pullbacks
-
-        made = Rule(function, again if linear else None)
+        made = Rule(function, linear=linear)
         HANDLERS.update(dict.fromkeys(numpy_functions, made.apply))
         RULES.append(made)
         return made
@@ -356,6 +422,7 @@ def propagate(
         if g is not None and (needed is None or node in needed):
             if node.hooks:
                 g = call_hooks(node, g)
+                verify([*nodes, node], create_graph)
             if targets is not None and node in targets:
                 arrived[node] = g
             made = node.pullbacks if pullbacks is None else pullbacks[node]
@@ -378,7 +445,7 @@ def propagate(
                 others = cotangents.get(v)
                 cotangents[v] = h if others is None else others + h
         if not retain_graph:
-            node.pullbacks = None
+            node.pullbacks = node.snapshots = node.views = node.value = None
             node.inputs = ()
             node.settings = {}
     return arrived | cotangents
@@ -404,8 +471,13 @@ def _replay(nodes: list[Node], needed: set[Vertex] | None, targets: Mapping[Vert
     for node in nodes:
         if node in wanted:
             inputs = [tensors[v] if type(v) is Node else v for v in node.inputs]
-            value, pullbacks[node] = node.rule.replay(*inputs, **node.settings)
-            tensors.setdefault(node, hung_on(value.data, node))
+            if node.rule.linear:
+                value, pullbacks[node] = node.value, node.pullbacks
+                if value is None:
+                    value = node.rule.function(*map(detached, inputs), **node.settings)[0]
+            else:
+                value, pullbacks[node] = node.rule.replay(*inputs, **node.settings)
+            tensors.setdefault(node, hung_on(np.asarray(detached(value)), node))
     return pullbacks
 
 
@@ -480,6 +552,7 @@ def _pull(
                     f"the graph of {node.rule.name} has already been freed by a backward pass: "
                     "for a second one, call the first with retain_graph=True"
                 )
+        verify(nodes, create_graph)
         arrived = propagate(nodes, cotangents, targets, retain_graph or create_graph, create_graph)
         taken: set[int] = set()
         for v, g in arrived.items():

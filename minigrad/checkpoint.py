@@ -24,7 +24,8 @@ from minigrad.autograd import (
     vertex,
 )
 from minigrad.creation import default_generator
-from minigrad.tensor import Tensor
+from minigrad.guard import Snapshot, snapshot
+from minigrad.tensor import Tensor, detached
 
 
 def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
@@ -46,7 +47,7 @@ def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
     value, nodes, ends = _run(f, inputs)
     if not nodes:
         return value
-    result = value.data
+    result = value._array
     given = {vertex(x): x for x in inputs if isinstance(x, Tensor) and x.requires_grad}
 
     def again() -> tuple[Tensor, list[Node]]:
@@ -58,7 +59,7 @@ def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
         finally:
             generator.state = now
         same_ends = list(map(id, ends_again)) == list(map(id, ends))  # == of Tensors compares their elements
-        if not same_ends or not np.array_equal(repeated.data, result, equal_nan=True):
+        if not same_ends or not np.array_equal(repeated._array, result, equal_nan=True):
             raise RuntimeError(
                 "checkpoint: the function gave another result when it was called again for the backward pass"
             )
@@ -79,7 +80,20 @@ def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
 
     rule = Rule(recompute)
     rule.name = "checkpoint"
-    return hung_on(result, Node(rule, ends, {}, pullbacks(), result))
+    node = Node(rule, ends, {}, pullbacks(), result)
+    node.snapshots = _snapshots(nodes)
+    return hung_on(result, node)
+
+
+def _snapshots(nodes: list[Node]) -> list[Snapshot]:
+    """What must not change until these operations are run again: whatever they took from outside, each once."""
+    found = {id(array): (array, before) for n in nodes for array, before in n.snapshots or ()}
+    for n in nodes:
+        for v in n.inputs:
+            array = detached(v)
+            if isinstance(array, np.ndarray) and id(array) not in found:
+                found[id(array)] = array, snapshot(array)
+    return list(found.values())
 
 
 def _run(f: Callable[..., Tensor], inputs: tuple[Any, ...]) -> tuple[Tensor, list[Node], list[Vertex]]:

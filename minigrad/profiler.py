@@ -1,7 +1,6 @@
 """Where the time goes: each operation timed, forward and backward, by name and by module.
 
-While a profile runs, the functions of all rules stand behind a clock, and so do their pullbacks. Outside of it
-nothing is in the way: the engine knows nothing of profiles.
+While a profile runs, the functions of all rules stand behind a clock, and so do their pullbacks.
 """
 
 from __future__ import annotations
@@ -16,10 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, cast
 
-from minigrad.autograd import RULES, Rule
-from minigrad.definitions import DEFINITIONS
-from minigrad.nn.module import Module
+from minigrad.autograd import Rule
 from minigrad.optim.optimizers import Optimizer
+from minigrad.watch import Made, Watcher, module_path
 
 
 class Event(NamedTuple):
@@ -38,7 +36,7 @@ class Event(NamedTuple):
     thread: int
 
 
-class profile:  # noqa: N801  a context manager, named as no_grad is
+class profile(Watcher):  # noqa: N801  a context manager, named as no_grad is
     """Times every operation inside of this `with`; printed, it is a table by operation and one by module.
 
     What was seen is in `events`; `trace(path)` writes it for chrome://tracing or ui.perfetto.dev. An operation's row
@@ -62,15 +60,9 @@ class profile:  # noqa: N801  a context manager, named as no_grad is
     def __enter__(self) -> Self:
         if not profile._running.acquire(blocking=False):
             raise RuntimeError("another profile is running: one at a time")
-        self._local = _Local()
-        kernels = [definition.fast for definition in DEFINITIONS if definition.fast is not None]
-        self._plain: list[tuple[Any, str, Any]] = [(rule, "function", rule.function) for rule in RULES + kernels]
-        self._plain += [(Module, "__call__", Module.__call__), (Optimizer, "step", Optimizer.step)]
-        for rule in RULES + kernels:
-            rule.function = self._timed_rule(rule)
-        Module.__call__ = self._within_module(Module.__call__)  # type: ignore[method-assign]
-        Optimizer.step = self._timed_step(Optimizer.step)  # type: ignore[method-assign]
+        self._inside = _Inside()
         self._open = True
+        self.start()
         self._start = time.perf_counter()
         return self
 
@@ -79,55 +71,39 @@ class profile:  # noqa: N801  a context manager, named as no_grad is
     ) -> None:
         self.seconds += time.perf_counter() - self._start
         self._open = False
-        for owner, name, function in self._plain:
-            setattr(owner, name, function)
+        self.stop()
         profile._running.release()
 
     # ---- the clock ----
 
     def _timed(self, operation: str, direction: str, module: str, function: Callable[[], Any]) -> Any:
-        inside, self._local.inside = self._local.inside, 0.0
+        inside, self._inside.seconds = self._inside.seconds, 0.0
         start = time.perf_counter()
         result = function()
         seconds = time.perf_counter() - start
-        own, self._local.inside = seconds - self._local.inside, inside + seconds
+        own, self._inside.seconds = seconds - self._inside.seconds, inside + seconds
         array = result[0] if isinstance(result, tuple) else result
         size = getattr(array, "nbytes", 0)
         self.events.append(Event(operation, direction, module, start, seconds, own, size, threading.get_ident()))
         return result
 
-    def _timed_rule(self, rule: Rule) -> Callable[..., Any]:
-        function = rule.function
+    def operation(self, rule: Rule, function: Callable[..., Made], inputs: Any, settings: dict[str, Any]) -> Made:
+        module = module_path()
 
-        def timed_pullback(pullback: Callable[[Any], Any] | None, module: str) -> Any:
+        def timed(pullback: Callable[[Any], Any] | None) -> Any:
             def pull(g: Any) -> Any:
                 run = functools.partial(cast(Any, pullback), g)
                 return self._timed(rule.name, "backward", module, run) if self._open else run()
 
+            if pullback is not None:
+                pull.__wrapped__ = pullback  # type: ignore[attr-defined]
             return pullback and pull
 
-        def timed(*inputs: Any, **settings: Any) -> Any:
-            module = self._local.modules[-1] if self._local.modules else ""
-            made = self._timed(rule.name, "forward", module, lambda: function(*inputs, **settings))
-            return made[0], tuple(timed_pullback(pullback, module) for pullback in made[1])
+        value, pullbacks = self._timed(rule.name, "forward", module, lambda: function(*inputs, **settings))
+        return value, tuple(map(timed, pullbacks))
 
-        return timed
-
-    def _within_module(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def named(module: Module, *args: Any, **kwargs: Any) -> Any:
-            local = self._local
-            if not local.modules:
-                local.names = {id(child): path for path, child in module.named_modules()}
-            local.modules.append(local.names.get(id(module), "") or type(module).__name__)
-            try:
-                return call(module, *args, **kwargs)
-            finally:
-                local.modules.pop()
-
-        return named
-
-    def _timed_step(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda optimizer: self._timed(type(optimizer).__name__, "step", "", lambda: step(optimizer))
+    def step(self, optimizer: Optimizer, step: Callable[[Optimizer], None]) -> None:
+        self._timed(type(optimizer).__name__, "step", "", lambda: step(optimizer))
 
     # ---- what was seen ----
 
@@ -183,13 +159,8 @@ class profile:  # noqa: N801  a context manager, named as no_grad is
         Path(path).write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}))
 
 
-class _Local(threading.local):
-    """What is going on in this thread."""
-
-    def __init__(self) -> None:
-        self.inside = 0.0  # seconds of the operations inside of the current one
-        self.modules: list[str] = []  # the paths of the modules that are being called
-        self.names: dict[int, str] = {}
+class _Inside(threading.local):
+    seconds = 0.0  # of the operations inside of the one that this thread is timing
 
 
 def _above(module: str) -> list[str]:

@@ -45,8 +45,15 @@ def as_array(data: object, dtype: DTypeLike | None = None) -> Array:
 
 
 def detached(x: Any) -> Any:
-    """x as a constant: a Tensor's array, anything else as it is."""
-    return x.data if isinstance(x, Tensor) else x
+    """x as a constant, only to be read: a Tensor's array, anything else as it is."""
+    return x._array if isinstance(x, Tensor) else x
+
+
+def owner(array: Array) -> Any:
+    """The array, or whatever else, that the memory of this array belongs to."""
+    while isinstance(array, np.ndarray) and array.base is not None:
+        array = array.base
+    return array
 
 
 _WRITES = "writes into an array, which a graph cannot follow: bind the result to a name instead"
@@ -127,14 +134,19 @@ class Tensor(NDArrayOperatorsMixin):
         self.hooks = None
         self.node = None
         if requires_grad:
-            needs_float("requires_grad=True", self.data.dtype)
+            needs_float("requires_grad=True", self._array.dtype)
         self._requires_grad = bool(requires_grad)
 
     # ---- what it is ----
 
     @property
     def data(self) -> Array:
-        """The array itself; to be changed in place, or replaced by another array, outside of the graph."""
+        """The array itself; to be changed in place, or replaced by another array, outside of the graph.
+
+        Backward raises RuntimeError where its gradients need values that have been changed since.
+        """
+        if self.node is not None:
+            self.node.expose(self._array)
         return self._array
 
     @data.setter
@@ -172,13 +184,13 @@ class Tensor(NDArrayOperatorsMixin):
                 "requires_grad can be set on leaves only: use x.detach() for a tensor outside of the graph"
             )
         if value:
-            needs_float("requires_grad=True", self.data.dtype)
+            needs_float("requires_grad=True", self._array.dtype)
         self._requires_grad = bool(value)
 
     def __repr__(self) -> str:
-        text = np.array2string(self.data, separator=", ", prefix="tensor(")
-        if self.data.dtype not in (np.float32, np.int64, np.bool_):
-            text += f", dtype={self.data.dtype.name}"
+        text = np.array2string(self._array, separator=", ", prefix="tensor(")
+        if self._array.dtype not in (np.float32, np.int64, np.bool_):
+            text += f", dtype={self._array.dtype.name}"
         if self.node is not None:
             text += f", rule={self.node.rule.name}"
         elif self._requires_grad:
@@ -197,13 +209,13 @@ class Tensor(NDArrayOperatorsMixin):
 
     def item(self) -> Any:
         """The only value, as a Python number. ValueError if there is more than one."""
-        if self.data.size != 1:
+        if self._array.size != 1:
             raise ValueError(f"only a tensor of one element is a number, this one has shape {self.shape}")
-        return self.data.item()
+        return self._array.item()
 
     def tolist(self) -> Any:
         """The values as nested Python lists."""
-        return self.data.tolist()
+        return self._array.tolist()
 
     def __float__(self) -> float:
         return float(self._number("float(x), or a function of math,"))
@@ -222,14 +234,14 @@ class Tensor(NDArrayOperatorsMixin):
         return self.item()
 
     def __index__(self) -> int:
-        if self.data.dtype.kind not in "iu":
-            raise TypeError(f"only an integer tensor can be an index, not {self.data.dtype.name}")
+        if self._array.dtype.kind not in "iu":
+            raise TypeError(f"only an integer tensor can be an index, not {self._array.dtype.name}")
         return int(self.item())
 
     def __bool__(self) -> bool:
-        if self.data.size != 1:
+        if self._array.size != 1:
             raise ValueError(f"the truth of a tensor of shape {self.shape} is ambiguous: use np.any(x) or np.all(x)")
-        return bool(self.data.item())
+        return bool(self._array.item())
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else repr(self)
@@ -286,14 +298,14 @@ class Tensor(NDArrayOperatorsMixin):
     # ---- sequence ----
 
     def __len__(self) -> int:
-        if self.data.ndim == 0:
+        if self._array.ndim == 0:
             raise TypeError("a tensor of shape () has no length")
-        return int(self.data.shape[0])
+        return int(self._array.shape[0])
 
     def __iter__(self) -> Iterator[Tensor]:
-        if self.data.ndim == 0:
+        if self._array.ndim == 0:
             raise TypeError("a tensor of shape () cannot be iterated over")
-        return (self[i] for i in range(self.data.shape[0]))
+        return (self[i] for i in range(self._array.shape[0]))
 
     def __getitem__(self, index: Any) -> Tensor:
         return HANDLERS[Tensor.__getitem__](self, index)  # type: ignore[no-any-return]
@@ -310,7 +322,7 @@ class Tensor(NDArrayOperatorsMixin):
         if self.node is not None:
             raise TypeError("only leaves can be deep-copied, not a tensor in a graph: copy x.detach() instead")
         copy = type(self).__new__(type(self))
-        Tensor.__init__(copy, self.data.copy(), self._requires_grad)
+        Tensor.__init__(copy, self._array.copy(), self._requires_grad)
         copy.grad = None if self.grad is None else Tensor(self.grad.data.copy())
         memo[id(self)] = copy
         return copy

@@ -19,13 +19,13 @@ _BOTH = (lambda g: g, lambda g: g)
 # ---- arithmetic ------------------------------------------------------------------------------------------------------
 
 
-@rule(np.add)
+@rule(np.add, linear=True)
 def add(x, y, /):
     """x + y"""
     return x + y, _BOTH  # no new functions: a tenth of the time of a small addition
 
 
-@rule(np.subtract)
+@rule(np.subtract, linear=True)
 def subtract(x, y, /):
     """x − y"""
     return x - y, (lambda g: g, lambda g: -g)
@@ -44,13 +44,13 @@ def divide(x, y, /):
     return z, (lambda g: g / y, lambda g: -g * z / y)
 
 
-@rule(np.negative)
+@rule(np.negative, linear=True)
 def negative(x, /):
     """−x"""
     return -x, (lambda g: -g,)
 
 
-@rule(np.positive, np.copy)
+@rule(np.positive, np.copy, linear=True)
 def positive(x, /):
     """x"""
     return +x, (lambda g: g,)
@@ -394,7 +394,7 @@ def nan_to_num(x, /, copy=True, nan=0.0, posinf=None, neginf=None):
     return np.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf), (lambda g: np.where(finite, g, 0.0),)
 
 
-@rule()
+@rule(linear=True)
 def astype(x, /, dtype):
     """x in another floating-point dtype; the gradient comes back in that of x"""
     return x.astype(dtype), (lambda g: g,)

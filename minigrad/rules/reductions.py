@@ -45,7 +45,7 @@ def _narrow(y: Any, x: Any) -> Any:
     return y.astype(np.float16) if x.dtype == np.float16 else y
 
 
-@rule(np.sum)
+@rule(np.sum, linear=True)
 def sum(x, /, axis=None, dtype=None, keepdims=False):
     """Σ x"""
     y = np.sum(_wide(x) if x.dtype == np.float16 else x, axis=axis, dtype=dtype, keepdims=keepdims)
@@ -54,7 +54,7 @@ def sum(x, /, axis=None, dtype=None, keepdims=False):
     return y, (lambda g: np.broadcast_to(kept(g, shape, axis), shape),)
 
 
-@rule(np.mean)
+@rule(np.mean, linear=True)
 def mean(x, /, axis=None, dtype=None, keepdims=False):
     """Σ x / n"""
     shape = x.shape
@@ -167,7 +167,7 @@ def _freedom(x: Any, axis: Any, ddof: float, name: str) -> float:
     return n
 
 
-@rule(np.cumsum)
+@rule(np.cumsum, linear=True)
 def cumsum(x, /, axis=None):
     """Running sums"""
     shape = x.shape

@@ -13,7 +13,7 @@ from minigrad.tensor import Tensor, as_array
 # ---- the same elements under another shape ---------------------------------------------------------------------------
 
 
-@rule()
+@rule(linear=True)
 def reshape(x, /, shape):
     """The elements in order, under another shape"""
     before = x.shape
@@ -34,7 +34,7 @@ def ravel(x: Any, order: str = "C") -> Any:
     return _reshape(x, -1, order)
 
 
-@rule()
+@rule(linear=True)
 def transpose(x, /, axes):
     """The axes in another order"""
     return np.transpose(x, axes), (lambda g: np.transpose(g, tuple(np.argsort(axes))),)
@@ -48,7 +48,7 @@ def _transpose(x: Any, axes: Any = None) -> Any:
     return transpose(x, axes=axes)
 
 
-@rule(np.swapaxes)
+@rule(np.swapaxes, linear=True)
 def swapaxes(x, /, axis1, axis2):
     """Two axes swapped"""
     return np.swapaxes(x, axis1, axis2), (lambda g: np.swapaxes(g, axis1, axis2),)
@@ -61,7 +61,7 @@ def matrix_transpose(x: Any, /) -> Any:
     return swapaxes(x, axis1=-1, axis2=-2)
 
 
-@rule(np.moveaxis)
+@rule(np.moveaxis, linear=True)
 def moveaxis(x, /, source, destination):
     """Axes moved to other places"""
     return np.moveaxis(x, source, destination), (lambda g: np.moveaxis(g, destination, source),)
@@ -74,14 +74,14 @@ def rollaxis(x: Any, axis: int, start: int = 0) -> Any:
     return moveaxis(x, source=axis, destination=start - (axis < start))
 
 
-@rule(np.expand_dims)
+@rule(np.expand_dims, linear=True)
 def expand_dims(x, /, axis):
     """New axes of length 1"""
     before = x.shape
     return np.expand_dims(x, axis), (lambda g: np.reshape(g, before),)
 
 
-@rule(np.squeeze)
+@rule(np.squeeze, linear=True)
 def squeeze(x, /, axis=None):
     """Axes of length 1 taken away"""
     before = x.shape
@@ -106,13 +106,13 @@ def _each(xs: Any, f: Any) -> Any:
 # ---- stretching ------------------------------------------------------------------------------------------------------
 
 
-@rule(np.broadcast_to)
+@rule(np.broadcast_to, linear=True)
 def broadcast_to(x, /, shape):
     """x stretched to a shape; the engine sums the gradient back"""
     return np.broadcast_to(x, shape), (lambda g: g,)
 
 
-@rule()
+@rule(linear=True)
 def tile(x, /, reps):
     """x repeated as a block"""
     before = x.shape
@@ -139,7 +139,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
 # ---- joining and cutting ---------------------------------------------------------------------------------------------
 
 
-@rule()
+@rule(linear=True)
 def concatenate(*xs, axis=0):
     """Arrays one behind the other along an axis"""
 
@@ -220,7 +220,7 @@ def unstack(x: Any, /, *, axis: int = 0) -> Any:
     return tuple(np.moveaxis(x, axis, 0))
 
 
-@rule()
+@rule(linear=True)
 def pad(x, /, widths, value=0.0):
     """x within a frame of a constant"""
     inside = tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape, strict=True))
@@ -238,7 +238,7 @@ def _pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: flo
 # ---- turning over ----------------------------------------------------------------------------------------------------
 
 
-@rule(np.flip)
+@rule(np.flip, linear=True)
 def flip(x, /, axis=None):
     """x backwards along the axes"""
     return np.flip(x, axis), (lambda g: np.flip(g, axis),)
@@ -254,13 +254,13 @@ def fliplr(x: Any) -> Any:
     return np.flip(x, 1)
 
 
-@rule(np.roll)
+@rule(np.roll, linear=True)
 def roll(x, /, shift, axis=None):
     """x turned round along the axes"""
     return np.roll(x, shift, axis), (lambda g: np.roll(g, np.negative(shift), axis),)
 
 
-@rule(np.rot90)
+@rule(np.rot90, linear=True)
 def rot90(x, /, k=1, axes=(0, 1)):
     """x turned by k right angles in the plane of two axes"""
     return np.rot90(x, k, axes), (lambda g: np.rot90(g, -k, axes),)
@@ -269,13 +269,13 @@ def rot90(x, /, k=1, axes=(0, 1)):
 # ---- triangles -------------------------------------------------------------------------------------------------------
 
 
-@rule(np.tril)
+@rule(np.tril, linear=True)
 def tril(x, /, k=0):
     """The part on and below the k-th diagonal, zeros elsewhere"""
     return np.tril(x, k), (lambda g: np.tril(g, k),)
 
 
-@rule(np.triu)
+@rule(np.triu, linear=True)
 def triu(x, /, k=0):
     """The part on and above the k-th diagonal, zeros elsewhere"""
     return np.triu(x, k), (lambda g: np.triu(g, k),)

@@ -1,0 +1,202 @@
+"""debug: NaN and infinity reported where they are first made, and who wrote into an array.
+
+NaN spreads: the one in a loss was made long before, often in the backward pass of an earlier step. Under `mg.debug()`
+every value and every gradient is looked at as it is made.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import ContextDecorator
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from minigrad import guard
+from minigrad.autograd import Rule
+from minigrad.optim.optimizers import Optimizer
+from minigrad.tensor import Array, Tensor, detached
+from minigrad.watch import Made, Watcher, module_path, source_line
+
+
+class debug(ContextDecorator):  # noqa: N801  a keyword rather than a class, as no_grad is
+    """Inside of this `with` (or decorated function), in this thread, raise where NaN or infinity is first made.
+
+    FloatingPointError says the operation and its direction, the line and the module that called it, the ranges of
+    what went in, and what to try. What comes in infinite may stay infinite, and NaN may be replaced; but no operation
+    may make an infinity out of finite numbers, or give a NaN. A gradient that is not of its input's kind and shape
+    raises TypeError or ValueError, and an array written into between forward and backward is reported with both
+    lines. Each operation takes some tens of microseconds longer. The environment variable MINIGRAD_DEBUG=1 does this
+    for a whole program, in all of its threads.
+
+    >>> import numpy as np, minigrad as mg
+    >>> with mg.debug():
+    ...     np.log(mg.tensor([1.0, 0.0]))
+    Traceback (most recent call last):
+    FloatingPointError: log, forward, in ...: made -inf (1 of 2 numbers, first at [1]) out of x, float32 (2,) from 0 to 1.
+    The logarithm of 0 is infinite and below it NaN: keep the input above 0, or use mg.safe_where.
+    """
+
+    def __enter__(self) -> Self:
+        watch = None if _local.watching or _everywhere else _Watch(threading.get_ident())
+        if watch is not None:
+            watch.start()
+        _local.watching.append(watch)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        watch = _local.watching.pop()
+        if watch is not None:
+            watch.stop()
+
+
+class _Local(threading.local):
+    def __init__(self) -> None:
+        self.watching: list[_Watch | None] = []  # one for each `with` that this thread is in
+
+
+_local = _Local()
+
+
+class _Watch(Watcher):
+    """Looks at what passes in one thread, or (None) in all of them."""
+
+    def __init__(self, thread: int | None) -> None:
+        self.thread = thread
+
+    def _passes(self) -> bool:
+        return self.thread is not None and self.thread != threading.get_ident()
+
+    def operation(self, rule: Rule, function: Callable[..., Made], inputs: Any, settings: dict[str, Any]) -> Made:
+        if self._passes():
+            return function(*inputs, **settings)
+        place = f"in {source_line()}" + (f", {module_path()}" if module_path() else "")
+        with np.errstate(all="ignore"):  # what NumPy would warn of is reported here
+            value, pullbacks = function(*inputs, **settings)
+        given = {name: np.asarray(detached(x)) for name, x in zip(_names(rule, inputs), inputs, strict=True)}
+        made = np.asarray(detached(value))
+        if _first_made(made, given.values()):
+            raise FloatingPointError(
+                f"{rule.name}, forward, {place}: made {_share(made)} out of {_ranges(given)}.\n"
+                + _hint_forward(rule.name, made, given)
+            )
+
+        def watched(name: str, pullback: Callable[[Any], Any] | None) -> Any:
+            if pullback is None:
+                return None
+
+            def pull(g: Any) -> Any:
+                if self._passes():
+                    return pullback(g)
+                with np.errstate(all="ignore"):
+                    h = pullback(g)
+                _check_gradient(f"{rule.name}, backward, {place}", name, made, given, detached(g), detached(h))
+                return h
+
+            pull.made_at = place  # type: ignore[attr-defined]
+            pull.__wrapped__ = pullback  # type: ignore[attr-defined]
+            return pull
+
+        return value, tuple(map(watched, given, pullbacks))
+
+    def step(self, optimizer: Optimizer, step: Callable[[Optimizer], None]) -> None:
+        step(optimizer)
+        if not self._passes():
+            for group in optimizer.param_groups:
+                for p in group["params"]:
+                    self.handed_out(p)
+
+    def handed_out(self, x: Tensor) -> None:
+        if not self._passes():
+            key = id(x._array)
+            gone = weakref.ref(x._array, lambda _: guard.handed_out.pop(key, None))
+            guard.handed_out[key] = gone, source_line()
+
+
+def _names(rule: Rule, inputs: Any) -> tuple[str, ...]:
+    return rule.inputs or tuple(f"input {i}" for i in range(len(inputs)))
+
+
+def _first_made(made: Array, given: Any) -> bool:
+    """Whether there is a NaN, or an infinity where all that went in was finite."""
+    if made.dtype.kind != "f" or np.isfinite(made).all():
+        return False
+    return bool(np.isnan(made).any()) or all(x.dtype.kind != "f" or np.isfinite(x).all() for x in given)
+
+
+def _check_gradient(where: str, name: str, made: Array, given: dict[str, Array], g: Any, h: Any) -> None:
+    x, h, g = given[name], np.asarray(h), np.asarray(g)
+    if h.dtype.kind != "f" or h.dtype.itemsize > np.result_type(made, x, g).itemsize:
+        raise TypeError(f"{where}: the gradient of {name} is {h.dtype.name}, {name} is {x.dtype.name}")
+    try:
+        fits = np.broadcast_shapes(x.shape, h.shape) == h.shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"{where}: the gradient of {name} has shape {h.shape}, {name} has {x.shape}")
+    if _first_made(h, [g]):
+        raise FloatingPointError(
+            f"{where}: made {_share(h)} as the gradient of {name}, out of {_ranges({'gradient': g, **given})}.\n"
+            + _hint_backward(made, g, h)
+        )
+
+
+def _share(made: Array) -> str:
+    """How many numbers are what, and where the first of them is."""
+    wrong = np.isnan(made) if np.isnan(made).any() else np.isinf(made)
+    at = tuple(int(i) for i in np.argwhere(wrong)[0])
+    first = f", first at [{', '.join(map(str, at))}]" if at else ""
+    return f"{made[at]} ({np.count_nonzero(wrong)} of {made.size} numbers{first})"
+
+
+def _ranges(given: dict[str, Array]) -> str:
+    def one(name: str, x: Array) -> str:
+        numbers = x[~np.isnan(x)] if x.dtype.kind == "f" else x
+        spread = f" from {numbers.min():.4g} to {numbers.max():.4g}" if numbers.size and x.dtype.kind in "fiu" else ""
+        nan = f" with {x.size - numbers.size} NaN" if numbers.size < x.size else ""
+        return f"{name}, {x.dtype.name} {x.shape}{spread}{nan}"
+
+    return "; ".join(one(name, x) for name, x in given.items())
+
+
+def _hint_forward(name: str, made: Array, given: dict[str, Array]) -> str:
+    arrays = [x for x in given.values() if x.dtype.kind == "f"]
+    if any(np.isnan(x).any() for x in arrays):
+        return "The NaN came in with the data or a parameter: look at where they come from."
+    if name in ("softmax", "log_softmax") and any(np.isneginf(x).any() for x in arrays):
+        return "A fully masked row, all of it −∞, has no softmax: F.masked_softmax gives zeros there."
+    if any(np.isinf(x).any() for x in arrays):
+        return "∞ − ∞, 0 · ∞ or ∞ / ∞: an infinity came in."
+    if name in ("log", "log2", "log10", "log1p"):
+        return "The logarithm of 0 is infinite and below it NaN: keep the input above 0, or use mg.safe_where."
+    if name in ("divide", "reciprocal", "power") and any((x == 0).any() for x in given.values()):
+        return "Division by 0: add a small number below the line, or use mg.safe_where."
+    if np.isnan(made).any():
+        return "The input lies outside of where the function is defined: bring it inside, or use mg.safe_where."
+    if made.dtype == np.float16:
+        return "float16 ends at 65504: compute in float32."
+    return f"{made.dtype.name} ends at {np.finfo(made.dtype).max:.3g}: make the input smaller first (less its maximum)."
+
+
+def _hint_backward(made: Array, g: Array, h: Array) -> str:
+    if made.shape == g.shape == h.shape and (np.isnan(h) & (g == 0)).any():
+        return (
+            "0 · ∞: a gradient of 0 met an infinite derivative, as in the branch of a where that is not taken, or under "
+            "a mask that multiplies: use mg.safe_where(condition, function, x, fill)."
+        )
+    if h.dtype == np.float16:
+        return "float16 ends at 65504: compute in float32."
+    return (
+        "The derivative is infinite there, as that of a root or a logarithm at 0: keep away from it, or add an eps."
+    )
+
+
+_everywhere = os.environ.get("MINIGRAD_DEBUG", "0") != "0"
+if _everywhere:
+    _Watch(None).start()

@@ -1,0 +1,112 @@
+"""Arrays that are written into between forward and backward: noticed, so that no gradient is wrong in silence.
+
+When an operation is recorded, the bytes of those inputs are kept that somebody outside can write into: leaves, NumPy's
+own arrays, views of them, and results whose `.data` was taken. What only the graph can reach needs no guard, so the
+parameters and the data of a training step are all there is to keep. Before anything is pulled back, the bytes are
+compared; where they differ and a pullback holds that memory, backward raises. (Read-only flags would miss views that
+are there already; version counters would miss what is written past the Tensor.)
+"""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from collections.abc import Iterable
+from types import BuiltinFunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minigrad.tensor import Array, Tensor
+
+if TYPE_CHECKING:
+    from minigrad.autograd import Node
+
+Snapshot = tuple[Array, bytes]
+
+handed_out: dict[int, tuple[weakref.ref[Array], str]] = {}  # under debug: the line that last asked for an array
+
+_SHARED = 4096  # bytes from which on an array that several operations use is kept once for all of them
+_kept: dict[int, tuple[weakref.ref[Array], bytes]] = {}
+
+
+def snapshot(array: Array) -> bytes:
+    """What the array holds now."""
+    now = array.tobytes()
+    if len(now) < _SHARED:
+        return now
+    key = id(array)
+    known = _kept.get(key)
+    if known is not None and known[0]() is array and known[1] == now:
+        return known[1]
+    _kept[key] = weakref.ref(array, lambda _: _kept.pop(key, None)), now
+    return now
+
+
+def verify(nodes: Iterable[Node], create_graph: bool) -> None:
+    """Raise RuntimeError if an array has changed that the backward pass through these nodes needs."""
+    for node in nodes:
+        for array, before in node.snapshots or ():
+            if array.tobytes() != before:
+                _refuse(node, array, nodes, create_graph)
+        if create_graph and not node.rule.linear:
+            for v in node.inputs:
+                if isinstance(v, Tensor) and not any(v._array is array for array, _ in node.snapshots or ()):
+                    _refuse(node, v._array, nodes, create_graph)  # another array was put in its place
+
+
+def _refuse(node: Node, array: Array, nodes: Iterable[Node], create_graph: bool) -> None:
+    """Raise, unless no pullback holds the memory that was written into."""
+    needs = node if create_graph else next((n for n in (node, *nodes) if holds(n.pullbacks, array)), None)
+    if needs is None:
+        return
+    which = next((f"its input {name}" for name, x in _named(needs) if x is array), "an array in its graph")
+    made_at = next((f" {line}" for pull in needs.pullbacks or () if (line := getattr(pull, "made_at", ""))), "")
+    arrays = [(taken(), line) for taken, line in handed_out.values()]
+    lines = [f" (handed out in {line})" for x, line in arrays if x is not None and np.may_share_memory(x, array)]
+    raise RuntimeError(
+        f"{needs.rule.name}{made_at}: {which}, {array.dtype.name} of shape {array.shape}, was written into between "
+        f"forward and backward{''.join(lines[-1:])}, and the gradient needs the values that it had: write after "
+        "backward(), or give the operation a copy (x.copy(), mg.tensor(array))"
+    )
+
+
+def _named(node: Node) -> Iterable[tuple[str, Any]]:
+    """The inputs and settings of a node, the arrays of its leaves among them, with their names."""
+    names = node.rule.inputs or [str(i) for i in range(len(node.inputs))]
+    for name, x in zip(names, node.inputs, strict=False):
+        yield name, x._array if isinstance(x, Tensor) else x
+    yield from node.settings.items()
+
+
+def holds(pullbacks: Any, array: Array) -> bool:
+    """Whether these functions close over memory of the array, at any depth, or over something that may hold it."""
+    seen: set[int] = set()
+    stack = [pullbacks]
+    while stack:
+        x = stack.pop()
+        if id(x) in seen:
+            continue
+        seen.add(id(x))
+        if isinstance(x, Tensor):
+            x = x._array
+        if isinstance(x, np.ndarray):
+            if np.may_share_memory(x, array):
+                return True
+        elif isinstance(x, (tuple, list, set)):
+            stack += x
+        elif isinstance(x, dict):
+            stack += x.values()
+        elif inspect.isfunction(x):
+            x = inspect.unwrap(x)  # whoever watches stands in front
+            stack += [cell.cell_contents for cell in x.__closure__ or ()]
+            stack += x.__defaults__ or ()
+        elif not isinstance(x, _HOLDS_NOTHING):
+            return True
+    return False
+
+
+_HOLDS_NOTHING = (
+    type(None), bool, int, float, complex, str, bytes, slice, range, type, type(...), np.generic, np.dtype, np.ufunc,
+    BuiltinFunctionType, ModuleType,
+)  # fmt: skip

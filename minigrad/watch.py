@@ -1,0 +1,137 @@
+"""Operations watched from outside: what `profile` and `debug` stand on.
+
+While somebody watches, the functions of all rules are called through the watchers, and it is noted which modules are
+being called. At other times nothing is in the way: the engine knows nothing of watchers.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from minigrad.autograd import RULES, Rule
+from minigrad.definitions import DEFINITIONS
+from minigrad.nn.module import Module
+from minigrad.optim.optimizers import Optimizer
+from minigrad.tensor import Array, Tensor
+
+Made = tuple[Any, tuple[Any, ...]]  # what a rule's function returns: the value and its pullbacks
+
+
+class Watcher:
+    """Override what is to be watched; each method calls on, and returns what came out."""
+
+    def operation(self, rule: Rule, function: Callable[..., Made], inputs: Any, settings: dict[str, Any]) -> Made:
+        return function(*inputs, **settings)
+
+    def step(self, optimizer: Optimizer, step: Callable[[Optimizer], None]) -> None:
+        step(optimizer)
+
+    def handed_out(self, x: Tensor) -> None:
+        """Somebody asks for `x.data`, and may write into it."""
+
+    def start(self) -> None:
+        """Begin to watch."""
+        global _watchers
+        with _lock:
+            if not _watchers:
+                _stand_between()
+            _watchers = (*_watchers, self)
+
+    def stop(self) -> None:
+        """See nothing any more."""
+        global _watchers
+        with _lock:
+            _watchers = tuple(w for w in _watchers if w is not self)
+            while _plain and not _watchers:
+                owner, name, value = _plain.pop()
+                setattr(owner, name, value)
+
+
+_lock = threading.Lock()
+_watchers: tuple[Watcher, ...] = ()
+_plain: list[tuple[Any, str, Any]] = []  # what stood there before, to be put back
+
+
+class _Local(threading.local):
+    def __init__(self) -> None:
+        self.modules: list[str] = []  # the paths of the modules that this thread is calling
+        self.names: dict[int, str] = {}
+
+
+_local = _Local()
+
+
+def module_path() -> str:
+    """The path of the module that is being called in this thread; "" outside of any."""
+    return _local.modules[-1] if _local.modules else ""
+
+
+_PACKAGE = str(Path(__file__).parent)
+
+
+def source_line() -> str:
+    """The innermost line outside of this package that led here, as "train.py:12"."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+
+
+def _stand_between() -> None:
+    def put(owner: Any, name: str, value: Any) -> None:
+        _plain.append((owner, name, vars(owner)[name]))
+        setattr(owner, name, value)
+
+    def watch(rule: Rule) -> None:
+        function = rule.function
+
+        def watched(*inputs: Any, **settings: Any) -> Made:
+            run: Callable[..., Made] = function
+            for watcher in _watchers:
+                run = functools.partial(_through, watcher, rule, run)
+            return run(*inputs, **settings)
+
+        put(rule, "function", watched)
+
+    for rule in [*RULES, *(definition.fast for definition in DEFINITIONS if definition.fast is not None)]:
+        watch(rule)
+    made, call, step = Rule.__init__, Module.__call__, Optimizer.step
+
+    def made_meanwhile(rule: Rule, *args: Any, **kwargs: Any) -> None:
+        made(rule, *args, **kwargs)
+        watch(rule)
+
+    def watched_call(module: Module, *args: Any, **kwargs: Any) -> Any:
+        if not _local.modules:
+            _local.names = {id(child): path for path, child in module.named_modules()}
+        _local.modules.append(_local.names.get(id(module), "") or type(module).__name__)
+        try:
+            return call(module, *args, **kwargs)
+        finally:
+            _local.modules.pop()
+
+    def watched_step(optimizer: Optimizer) -> None:
+        run: Callable[[Optimizer], None] = step
+        for watcher in _watchers:
+            run = functools.partial(watcher.step, step=run)
+        run(optimizer)
+
+    def get_data(x: Tensor) -> Array:
+        for watcher in _watchers:
+            watcher.handed_out(x)
+        return data.__get__(x)  # type: ignore[no-any-return]
+
+    data: Any = Tensor.__dict__["data"]
+    put(Tensor, "data", property(get_data, data.__set__, doc=data.__doc__))
+    put(Rule, "__init__", made_meanwhile)
+    put(Module, "__call__", watched_call)
+    put(Optimizer, "step", watched_step)
+
+
+def _through(watcher: Watcher, rule: Rule, run: Callable[..., Made], *inputs: Any, **settings: Any) -> Made:
+    return watcher.operation(rule, run, inputs, settings)

@@ -1,0 +1,189 @@
+"""What mg.debug() reports, where, and that nothing is left of it."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+import minigrad.functional as F
+from minigrad import guard, nn, optim
+from minigrad.autograd import RULES
+from models import Encoder
+
+
+def leaf(values, dtype=np.float32):
+    return mg.tensor(np.array(values, dtype), requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: np.log(leaf([1, 0])), r"log, forward, in test_debug\.py:\d+: made -inf \(1 of 2 numbers, first at \[1\]\) out of x, float32 \(2,\) from 0 to 1"),
+        (lambda: np.log(leaf([-1])), "made nan.*below it NaN.*safe_where"),
+        (lambda: leaf([1]) / leaf([0]), "divide, forward.*made inf.*Division by 0"),
+        (lambda: leaf([0]) ** -1, "power, forward.*Division by 0"),
+        (lambda: np.sqrt(leaf([-4])), "sqrt, forward.*outside of where the function is defined"),
+        (lambda: np.exp(leaf([100])), r"exp, forward.*made inf.*from 100 to 100.*float32 ends at 3.4e\+38"),
+        (lambda: leaf([300], np.float16) * 300, "multiply, forward.*float16 ends at 65504"),
+        (lambda: F.softmax(leaf([[-np.inf, -np.inf]])), "softmax, forward.*made nan.*fully masked row.*masked_softmax"),
+        (lambda: leaf([np.inf]) - leaf([np.inf]), "subtract, forward.*an infinity came in"),
+        (lambda: np.exp(leaf([np.nan, 1])), r"exp, forward.*from 1 to 1 with 1 NaN.*came in with the data or a parameter"),
+    ],
+)  # fmt: skip
+def test_numbers_that_are_none_are_reported_where_they_are_made(make, words):
+    with mg.debug(), pytest.raises(FloatingPointError, match=f"(?s){words}"):
+        make()
+
+
+def test_what_may_be_infinite():
+    with mg.debug():
+        assert np.exp(leaf([-np.inf])).tolist() == [0]
+        assert np.where(np.array([True, False]), leaf([1.0, np.nan]), 0.0).tolist() == [1, 0]
+        assert F.masked_softmax(leaf([1.0, 2.0]), np.zeros(2, bool)).tolist() == [0, 0]
+        assert (leaf([np.inf]) * 2).tolist() == [np.inf]
+        F.scaled_dot_product_attention(*(mg.ones(2, 3),) * 3, np.array([[True, False], [False, False]]))
+
+
+def test_the_branch_of_a_where_that_was_not_taken_is_recognised():
+    x = leaf([0, 4])
+    with mg.debug():
+        y = np.sum(np.where(x > 0, np.sqrt(x), 0.0))
+        with pytest.raises(
+            FloatingPointError, match=r"(?s)^sqrt, backward, in test_debug\.py:\d+: made nan.*safe_where"
+        ):
+            y.backward()
+    assert x.grad is None
+
+
+def test_an_infinite_derivative_is_reported_by_its_operation():
+    with mg.debug(), pytest.raises(FloatingPointError, match="(?s)sqrt, backward.*made inf.*derivative is infinite"):
+        np.sqrt(leaf(0.0)).backward()
+
+
+def test_the_module_is_named():
+    encoder = Encoder(2, 8, 2, 16)
+    encoder.layers[1].feed_forward.sublayer.sublayer.linear1.weight.data[3] = np.nan
+    with (
+        mg.debug(),
+        pytest.raises(FloatingPointError, match=r"linear, forward, in encoder\.py:\d+, layers\.1\.feed_forward"),
+    ):
+        encoder(mg.randn(2, 3, 8))
+
+
+def test_a_gradient_of_the_wrong_kind_or_shape():
+    @mg.rule()
+    def wide(x, /):
+        return x * 2, (lambda g: g.astype(np.float64),)
+
+    @mg.rule()
+    def short(x, /):
+        return x * 2, (lambda g: g[:1],)
+
+    with mg.debug():
+        with pytest.raises(TypeError, match="wide, backward.*: the gradient of x is float64, x is float32"):
+            wide(leaf([1, 2])).backward(np.ones(2))
+        with pytest.raises(ValueError, match=r"short, backward.*gradient of x has shape \(1,\), x has \(2,\)"):
+            short(leaf([1, 2])).backward(np.ones(2))
+
+
+def test_a_write_is_reported_with_both_lines():
+    with mg.debug():
+        x = leaf([1, 2])
+        y = np.sum(x * x)
+        made = sys._getframe().f_lineno - 1
+        x.data[0] = 5
+        with pytest.raises(RuntimeError) as caught:
+            y.backward()
+    assert f"multiply in test_debug.py:{made}: its input x" in str(caught.value)
+    assert f"(handed out in test_debug.py:{made + 2})" in str(caught.value)
+
+
+def test_an_optimiser_step_in_between_is_reported_with_both_lines():
+    with mg.debug():
+        w = leaf([1, 2])
+        optimizer = optim.SGD([w], lr=0.1)
+        y, z = np.sum(w * w), np.sum(w * w)
+        y.backward()
+        optimizer.step()
+        with pytest.raises(RuntimeError, match=rf"handed out in test_debug\.py:{sys._getframe().f_lineno - 1}\)"):
+            z.backward()
+
+
+def test_debug_is_of_its_thread():
+    made, seen = threading.Event(), threading.Event()
+    quiet = []
+
+    def other():
+        with np.errstate(all="ignore"):
+            made.wait(10)
+            quiet.append(np.log(leaf([0])).tolist())
+        seen.set()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    with mg.debug():
+        made.set()
+        seen.wait(10)
+        with pytest.raises(FloatingPointError):
+            np.log(leaf([0]))
+    thread.join()
+    assert quiet == [[-np.inf]]
+
+
+def test_nothing_is_left_of_it():
+    before = [rule.function for rule in RULES], nn.Module.__call__, vars(mg.Tensor)["data"]
+    with pytest.raises(FloatingPointError), mg.debug(), mg.debug():
+        np.log(leaf([0]))
+    assert ([rule.function for rule in RULES], nn.Module.__call__, vars(mg.Tensor)["data"]) == before
+    with np.errstate(all="ignore"):
+        assert np.log(leaf([0])).tolist() == [-np.inf]
+    x = leaf([1])
+    with mg.debug():
+        array = x.data
+    assert array is x.data
+    del array, x
+    assert not any(taken() is not None and taken().shape == (1,) for taken, _ in guard.handed_out.values())
+
+
+def test_debug_and_profile_at_once():
+    x = leaf([1, 4])
+    with mg.debug(), mg.profile() as profiler:
+        np.sum(np.sqrt(x)).backward()
+    assert [e.operation for e in profiler.events] == ["sqrt", "sum", "sum", "sqrt"]
+    with mg.profile() as profiler, mg.debug(), pytest.raises(FloatingPointError, match="log, forward"):
+        np.log(leaf([0]))
+
+
+def test_training_is_the_same_under_debug():
+    def train():
+        mg.seed(0)
+        model = Encoder(1, 8, 2, 16)
+        optimizer = optim.Adam(model.parameters())
+        x = mg.randn(2, 3, 8)
+        for _ in range(3):
+            loss = np.mean(model(x) ** 2)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return loss.item()
+
+    with mg.debug():
+        watched = train()
+    assert watched == train()
+
+
+def test_the_environment_variable_watches_a_whole_program():
+    program = (
+        "import numpy as np, minigrad as mg\n"
+        "@mg.rule()\ndef late(x, /):\n    return np.log(x), (lambda g: g / x,)\n"
+        "late(mg.tensor([0.0]))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "MINIGRAD_DEBUG": "1"}, capture_output=True, text=True
+    )
+    assert run.returncode == 1
+    assert "FloatingPointError: late, forward, in <string>:5: made -inf" in run.stderr
