@@ -16,6 +16,7 @@ import functools
 import inspect
 import itertools
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ContextDecorator
 from operator import attrgetter
@@ -101,6 +102,7 @@ class _Mode(threading.local):
         self.recording = True
         self.recomputing = False  # whether a checkpoint runs its function again: then nothing is to be counted twice
         self.before: list[bool] = []
+        self.reached: list[weakref.ref[Tensor]] = []  # the parameters that the last backward pass gave a gradient
 
 
 _mode = _Mode()
@@ -145,6 +147,11 @@ class recomputing(ContextDecorator):  # noqa: N801
 
     def __exit__(self, *_: object) -> None:
         _mode.recomputing = self.before
+
+
+def reached_parameters() -> list[Tensor]:
+    """The parameters that the last backward pass in this thread gave a gradient, as far as they are still there."""
+    return [leaf for reference in _mode.reached if (leaf := reference()) is not None]
 
 
 def is_recomputing() -> bool:
@@ -569,7 +576,9 @@ def _pull(
 @implements(Tensor.backward)
 def backward(output: Tensor, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
     """`output.backward(...)`."""
-    for leaf, g in _pull([output], [gradient], None, retain_graph, create_graph).items():
+    leaves = _pull([output], [gradient], None, retain_graph, create_graph)
+    _mode.reached = [weakref.ref(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_parameter]
+    for leaf, g in leaves.items():
         leaf = cast(Tensor, leaf)
         if leaf.grad is None:
             leaf.grad = g

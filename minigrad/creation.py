@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -9,22 +10,26 @@ from numpy.typing import DTypeLike
 
 from minigrad.tensor import Tensor, as_array
 
-_generator: np.random.Generator | None = None  # made when it is first asked for: importing NumPy's takes 10 ms
+
+class _Local(threading.local):
+    generator: np.random.Generator | None = None  # made when it is first asked for: importing NumPy's takes 10 ms
+
+
+_local = _Local()  # each thread draws from its own, so that what two threads draw does not depend on who is first
 
 
 def seed(n: int | None = None) -> None:
-    """Start minigrad's generator anew from n; the same n, the same numbers. None: from the system's entropy."""
+    """Start this thread's generator anew from n; the same n, the same numbers. None: from the system's entropy."""
     if n is not None and (not isinstance(n, int | np.integer) or n < 0):
         raise TypeError(f"a seed is a whole number from 0 on, not {n!r}")
     default_generator().bit_generator.state = np.random.default_rng(n).bit_generator.state
 
 
 def default_generator() -> np.random.Generator:
-    """The generator that is drawn from where none is passed in."""
-    global _generator
-    if _generator is None:
-        _generator = np.random.default_rng()
-    return _generator
+    """The generator, one in each thread, that is drawn from where none is passed in."""
+    if _local.generator is None:
+        _local.generator = np.random.default_rng()
+    return _local.generator
 
 
 def tensor(data: Any, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:

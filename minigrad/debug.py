@@ -37,7 +37,7 @@ class debug(ContextDecorator):  # noqa: N801  a keyword rather than a class, as 
     >>> with mg.debug():
     ...     np.log(mg.tensor([1.0, 0.0]))
     Traceback (most recent call last):
-    FloatingPointError: log, forward, in ...: made -inf (1 of 2 numbers, first at [1]) out of x, float32 (2,) from 0 to 1.
+    FloatingPointError: log, forward, in ...: made -inf (1 of 2 numbers, first at [1]) out of x, float32 (2,) from 0 ...
     The logarithm of 0 is infinite and below it NaN: keep the input above 0, or use mg.safe_where.
     """
 
@@ -187,14 +187,12 @@ def _hint_forward(name: str, made: Array, given: dict[str, Array]) -> str:
 def _hint_backward(made: Array, g: Array, h: Array) -> str:
     if made.shape == g.shape == h.shape and (np.isnan(h) & (g == 0)).any():
         return (
-            "0 · ∞: a gradient of 0 met an infinite derivative, as in the branch of a where that is not taken, or under "
-            "a mask that multiplies: use mg.safe_where(condition, function, x, fill)."
+            "0 · ∞: a gradient of 0 met an infinite derivative, as in the branch of a where that is not taken, or "
+            "under a mask that multiplies: use mg.safe_where(condition, function, x, fill)."
         )
     if h.dtype == np.float16:
         return "float16 ends at 65504: compute in float32."
-    return (
-        "The derivative is infinite there, as that of a root or a logarithm at 0: keep away from it, or add an eps."
-    )
+    return "The derivative is infinite there, as that of a root or a logarithm at 0: keep away from it, or add an eps."
 
 
 _everywhere = os.environ.get("MINIGRAD_DEBUG", "0") != "0"

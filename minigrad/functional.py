@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,36 @@ def _(x: X, approximate: str) -> None:
         raise ValueError(f"gelu: approximate must be 'none' or 'tanh', not {approximate!r}")
 
 
+# ---- where -----------------------------------------------------------------------------------------------------------
+
+
+def safe_where(condition: ArrayLike | Tensor, function: Callable[[X], X], x: X, fill: X = 0.0) -> X:
+    """function(x) where the condition holds, fill elsewhere, and there with the gradient 0, whatever function does.
+
+    np.where(condition, function(x), fill) has NaN as its gradient where function is not defined on the branch not
+    taken, for 0 · ∞ is none. Here function, which acts on each element for itself, only sees elements where the
+    condition holds, repeated in place of the others. condition: boolean; broadcasts with x.
+
+    >>> import numpy as np, minigrad as mg
+    >>> x = mg.tensor([0.0, 4.0], requires_grad=True)
+    >>> np.sum(mg.safe_where(x > 0, np.sqrt, x, 0.0)).backward()
+    >>> x.grad
+    tensor([0.  , 0.25])
+    """
+    floats("safe_where", x=x)
+    held = np.asarray(detached(condition))
+    if held.dtype != np.bool_:
+        raise TypeError(f"safe_where: condition must be boolean, not {held.dtype.name}")
+    held, values = np.broadcast_arrays(held, detached(x))
+    if not held.any():
+        return np.where(held, x, fill)
+    safe = np.where(held, x, values[held][0].item())
+    result = function(safe)
+    if np.shape(result) != safe.shape:
+        raise ValueError(f"safe_where: function made {np.shape(result)} of {safe.shape}, it must keep the shape")
+    return np.where(held, result, fill)
+
+
 # ---- softmax ---------------------------------------------------------------------------------------------------------
 
 
@@ -267,8 +298,9 @@ def batch_norm(
     """weight · (x − mean) / √(var + eps) + bias for each channel; x: (N, C) or (N, C, L), all others (C,).
 
     training, or without running statistics: mean and biased variance of the batch; the running statistics, where
-    given, move towards the batch's mean and unbiased variance by the share momentum, in place. Otherwise the running
-    statistics are used. ValueError for a single value per channel in training, which has no variance.
+    given, move towards the batch's mean and unbiased variance by the share momentum, in place, unless these are not
+    finite. Otherwise the running statistics are used. ValueError for a single value per channel in training, which has
+    no variance.
     Ioffe, Szegedy: Batch Normalization (2015).
     """
     floats("batch_norm", x=x, weight=weight, bias=bias)
@@ -292,8 +324,9 @@ def batch_norm(
         )
     if running_mean is not None and running_var is not None and n and not is_recomputing():
         mean, var = _moments(detached(x))
-        running_mean += momentum * (mean - running_mean)
-        running_var += momentum * (var * (n / (n - 1)) - running_var)
+        if np.isfinite(mean).all() and np.isfinite(var).all():  # one NaN would stay in them for ever
+            running_mean += momentum * (mean - running_mean)
+            running_var += momentum * (var * (n / (n - 1)) - running_var)
     return batch_standardise(x, weight, bias, eps)
 
 
@@ -596,6 +629,12 @@ def _classes(name: str, input: X, target: ArrayLike | Tensor, ignore_index: int,
 def _(input: X, target: Any, ignore_index: int, reduction: str, label_smoothing: float) -> None:
     _classes("cross_entropy", input, target, ignore_index, reduction)
     probability("cross_entropy", label_smoothing)
+    if isinstance(input, Tensor) and input.node is not None and input.node.rule is softmax.fast:
+        warnings.warn(
+            "cross_entropy: the input comes from a softmax, which cross_entropy takes itself: pass the logits",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 @nll_loss.refuses

@@ -124,3 +124,10 @@ ARRAYS = [
 def test_bad_input(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+def test_a_softmax_before_cross_entropy_is_warned_of():
+    logits = mg.tensor([[1.0, 2.0]], requires_grad=True)
+    with pytest.warns(RuntimeWarning, match="comes from a softmax, which cross_entropy takes itself: pass the logits"):
+        F.cross_entropy(F.softmax(logits), [0])
+    F.cross_entropy(logits, [0])

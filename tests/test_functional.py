@@ -213,3 +213,54 @@ def test_attention_with_dropout_is_right_on_average(rng):
     q, k, v = A(2, 3), A(4, 3), A(4, 3)
     mean = np.mean([F.scaled_dot_product_attention(q, k, v, dropout_p=0.5, rng=rng) for _ in range(4000)], axis=0)
     np.testing.assert_allclose(mean, F.scaled_dot_product_attention(q, k, v), atol=0.1)
+
+
+def test_batch_norm_keeps_nan_out_of_its_running_statistics():
+    for bad in (np.nan, np.inf):
+        mean, var, x = np.ones(3), np.ones(3), A(5, 3)
+        x[2, 1] = bad
+        with np.errstate(invalid="ignore"):
+            y = F.batch_norm(x, mean, var, training=True)
+        assert np.isnan(y[:, 1]).all()
+        np.testing.assert_array_equal([mean, var], 1)
+
+
+# ---- safe_where ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("function", [np.sqrt, np.log, np.reciprocal, lambda x: x**-0.5])
+def test_safe_where_has_the_gradient_of_the_branch_taken(function):
+    x = A(3, 4)
+    x[0], x[1, 1] = 0, np.nan
+    leaf = mg.tensor(x, requires_grad=True)
+    y = mg.safe_where(x > 0, function, leaf, 7.0)
+    np.testing.assert_array_equal(y.data, np.where(x > 0, function(np.where(x > 0, x, 1.0)), 7.0))
+    np.sum(y).backward()
+    alone = mg.tensor(x[x > 0], requires_grad=True)
+    np.sum(function(alone)).backward()
+    np.testing.assert_array_equal(leaf.grad.data[x > 0], alone.grad.data)
+    np.testing.assert_array_equal(leaf.grad.data[~(x > 0)], 0)
+
+
+def test_safe_where_where_nothing_holds_and_where_shapes_broadcast():
+    x = mg.tensor(np.array([0.0, -1.0]), requires_grad=True)
+    y = mg.safe_where(x > 0, np.log, x, 3.0)
+    assert y.tolist() == [3, 3]
+    np.sum(y).backward()
+    assert x.grad.tolist() == [0, 0]
+    assert mg.safe_where(np.array([[True], [False]]), np.exp, x, 0.0).shape == (2, 2)
+    fill = mg.tensor(2.0, requires_grad=True)
+    np.sum(mg.safe_where(np.array([True, False]), np.exp, x.detach(), fill)).backward()
+    assert fill.grad.item() == 1
+    assert F.safe_where(np.zeros(0, bool), np.log, np.zeros(0)).shape == (0,)
+
+
+def test_safe_where_in_second_order():
+    check_gradients(lambda x: mg.safe_where(np.array([True, False, True]), np.sqrt, x, 0.0), np.array([1.0, -2.0, 3.0]))
+
+
+def test_what_safe_where_refuses():
+    with pytest.raises(TypeError, match="safe_where: condition must be boolean, not float64"):
+        mg.safe_where(np.ones(2), np.sqrt, np.ones(2))
+    with pytest.raises(ValueError, match=r"safe_where: function made \(\) of \(2,\), it must keep the shape"):
+        mg.safe_where(np.ones(2, bool), np.sum, np.ones(2))

@@ -8,13 +8,17 @@ gradient stays as it is in that step, and so do its averages.
 from __future__ import annotations
 
 import math
+import warnings
+import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
+from minigrad.autograd import reached_parameters
 from minigrad.tensor import Array, Tensor
 
+_held: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()  # what any optimiser has, by id
 _CHUNK = 1 << 17  # numbers updated at a time, which stay in the cache: 1.5 times as fast for 4.7 million of them
 
 
@@ -117,6 +121,8 @@ class Optimizer:
             self._check(**{key: value for key, value in self.param_groups[-1].items() if key != "params"})
         if not seen:
             raise ValueError(f"{name} got no parameters: model.parameters() is empty, or was used up before")
+        _held.update((id(p), p) for group in self.param_groups for p in group["params"])
+        self._checked = False  # whether a first step has looked for what was forgotten
         self.buffers = [
             (group, Buffer([p for p in group["params"] if p.dtype == dtype], self.memories))
             for group in self.param_groups
@@ -138,6 +144,8 @@ class Optimizer:
 
     def step(self) -> None:
         """Change each parameter that has a gradient."""
+        if not self._checked:
+            self._look_for_mistakes()
         for group, buffer in self.buffers:
             arrays = [buffer.memory[name] for name in self.memories]
             for part, step in buffer.gather():
@@ -145,6 +153,29 @@ class Optimizer:
                     chunk = slice(start, min(start + _CHUNK, part.stop))
                     memories = (array[chunk] for array in arrays)
                     self._update(group, buffer.values[chunk], buffer.gradients[chunk], step, *memories)
+
+    def _look_for_mistakes(self) -> None:
+        """Warn, in the first step, of what would be a silent mistake in all of them."""
+        name = type(self).__name__
+        own = {id(p) for group in self.param_groups for p in group["params"]}
+        if all(p.grad is None for group in self.param_groups for p in group["params"]):
+            warnings.warn(
+                f"{name}: no parameter has a gradient, so this step changes nothing: call loss.backward() before it "
+                "(and zero_grad() before that)",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+            return
+        self._checked = True
+        reached = reached_parameters()
+        forgotten = [p for p in reached if _held.get(id(p)) is not p]
+        if forgotten and any(id(p) in own for p in reached):
+            warnings.warn(
+                f"{name}: {len(forgotten)} parameters have a gradient, and no optimiser holds them, the first of shape "
+                f"{forgotten[0].shape}: pass them to the optimiser, or freeze them with requires_grad_(False)",
+                RuntimeWarning,
+                stacklevel=3,
+            )
 
     def _update(self, group: dict[str, Any], p: Array, g: Array, step: int, *memories: Array) -> None:
         """Change the values p in place by their gradient g (to be overwritten at will) and the memories."""

@@ -258,3 +258,32 @@ def test_a_step_in_pieces_is_a_step(monkeypatch, make):
             optimizer.step()
         found.append(p.data.copy())
     np.testing.assert_array_equal(*found)
+
+
+def test_a_step_before_any_backward_is_warned_of():
+    w = mg.ones(2, requires_grad=True)
+    optimizer = optim.SGD([w], lr=0.1)
+    with pytest.warns(RuntimeWarning, match=r"SGD: no parameter has a gradient.*call loss\.backward\(\) before it"):
+        optimizer.step()
+    np.sum(w).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    optimizer.step()  # it has learned before: that may be meant
+
+
+def test_parameters_that_no_optimiser_holds_are_warned_of():
+    body, head = mg.nn.Linear(2, 3), mg.nn.Linear(3, 1)
+    optimizer = optim.SGD(body.parameters(), lr=0.1)
+    np.sum(head(body(mg.ones(4, 2)))).backward()
+    with pytest.warns(RuntimeWarning, match=r"2 parameters have a gradient, and no optimiser holds them.*\(1, 3\)"):
+        optimizer.step()
+    optimizer.step()  # said once
+
+
+def test_parameters_of_another_optimiser_or_another_pass_are_no_mistake():
+    body, head = mg.nn.Linear(2, 3), mg.nn.Linear(3, 1)
+    optimizers = [optim.SGD(layer.parameters(), lr=0.1) for layer in (body, head)]
+    np.sum(mg.nn.Linear(2, 1)(mg.ones(1, 2))).backward()  # a third one, looked at by hand
+    np.sum(head(body(mg.ones(4, 2)))).backward()
+    for optimizer in optimizers:
+        optimizer.step()
