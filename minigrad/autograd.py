@@ -25,7 +25,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minigrad.guard import Snapshot, snapshot, verify
+from minigrad.guard import SHARED, Snapshot, snapshot, verify
 from minigrad.tensor import HANDLERS, Array, Tensor, as_array, detached, needs_float, owner
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -51,6 +51,13 @@ class Node:
         "views",
     )  # fmt: skip
 
+    exposed: bool
+    hooks: Hooks | None
+    pullbacks: Sequence[Pullback | None] | None
+    snapshots: list[Snapshot] | None
+    value: Array | None
+    views: Node | None
+
     def __init__(
         self,
         rule: Rule,
@@ -62,17 +69,14 @@ class Node:
         self.rule = rule
         self.inputs = inputs
         self.settings = settings
-        self.pullbacks: Sequence[Pullback | None] | None = pullbacks
+        self.pullbacks = pullbacks
         self.shape = value.shape
         self.dtype = value.dtype
         if self.dtype.kind != "f":
             needs_float(f"the gradient of {rule.name}", self.dtype)
-        self.hooks: Hooks | None = None
         self.stamp = next(stamps)
         self.exposed = False
-        self.snapshots: list[Snapshot] | None = None
-        self.views: Node | None = None
-        self.value: Array | None = None
+        self.hooks = self.snapshots = self.views = self.value = None
 
     def expose(self, array: Array) -> None:
         """Somebody gets hold of what came out, and may write into it: from now on that would be noticed."""
@@ -282,7 +286,9 @@ def _recorder(rule: Rule) -> Callable[..., Any]:
                 if rule.linear:
                     node.value = value
                 else:
-                    node.snapshots = [(array, snapshot(array)) for array in open_arrays]
+                    node.snapshots = kept = []
+                    for array in open_arrays:
+                        kept.append((array, array.tobytes() if array.nbytes < SHARED else snapshot(array)))
             if settings:
                 _guard_settings(node, settings)
             if value.base is not None:

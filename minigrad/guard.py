@@ -26,14 +26,14 @@ Snapshot = tuple[Array, bytes]
 
 handed_out: dict[int, tuple[weakref.ref[Array], str]] = {}  # under debug: the line that last asked for an array
 
-_SHARED = 4096  # bytes from which on an array that several operations use is kept once for all of them
+SHARED = 4096  # bytes from which on an array that several operations use is kept once for all of them
 _kept: dict[int, tuple[weakref.ref[Array], bytes]] = {}
 
 
 def snapshot(array: Array) -> bytes:
     """What the array holds now."""
     now = array.tobytes()
-    if len(now) < _SHARED:
+    if len(now) < SHARED:
         return now
     key = id(array)
     known = _kept.get(key)
@@ -49,9 +49,11 @@ def verify(nodes: Iterable[Node], create_graph: bool) -> None:
         for array, before in node.snapshots or ():
             if array.tobytes() != before:
                 _refuse(node, array, nodes, create_graph)
-        if create_graph and not node.rule.linear:
-            for v in node.inputs:
-                if isinstance(v, Tensor) and not any(v._array is array for array, _ in node.snapshots or ()):
+    if create_graph:
+        for node in nodes:
+            arrays = [array for array, _ in node.snapshots or ()]
+            for v in node.inputs if not node.rule.linear else ():
+                if isinstance(v, Tensor) and not any(v._array is array for array in arrays):
                     _refuse(node, v._array, nodes, create_graph)  # another array was put in its place
 
 
