@@ -1,8 +1,9 @@
-"""Shuffled minibatches of arrays."""
+"""Shuffled minibatches of arrays, and where in them a run is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,12 +11,17 @@ from numpy.typing import ArrayLike
 from minigrad.creation import default_generator
 from minigrad.tensor import Array
 
+_NONE = np.arange(0)
+
 
 class DataLoader:
     """Minibatches: each iteration goes once through the arrays, along their first axes, in a new random order.
 
     Gives tuples of ndarrays, one for each array. drop_last leaves out a last batch that is not full. The order is
     drawn from rng, or from minigrad's generator. ValueError for arrays of different lengths.
+
+    After load_state_dict the next iteration goes on where the state was taken, also in the middle of a pass, and those
+    after it are as they would have been.
 
     >>> import numpy as np, minigrad as mg
     >>> x, y = next(iter(mg.data.DataLoader(np.zeros((10, 2)), np.arange(10), batch_size=4)))
@@ -40,6 +46,8 @@ class DataLoader:
         self.shuffle = shuffle
         self.drop_last = drop_last
         self.rng = rng
+        self._left = _NONE  # what the pass at hand has not yet given
+        self._resumed = _NONE  # what the next pass is to begin with, if that was loaded
 
     def __len__(self) -> int:
         """The number of minibatches."""
@@ -48,7 +56,36 @@ class DataLoader:
 
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
         n = len(self.arrays[0])
-        order = (self.rng or default_generator()).permutation(n) if self.shuffle else np.arange(n)
-        for i in range(len(self)):
-            batch = order[i * self.batch_size : (i + 1) * self.batch_size]
+        left, self._resumed = self._resumed, _NONE
+        if not left.size:
+            left = self._generator().permutation(n) if self.shuffle else np.arange(n)
+            left = left[: len(self) * self.batch_size]
+        while left.size:
+            batch, left = left[: self.batch_size], left[self.batch_size :]
+            self._left = left  # before the batch is handed out: a state that is taken then is from after it
             yield tuple(a[batch] for a in self.arrays)
+
+    def _generator(self) -> np.random.Generator:
+        return self.rng or default_generator()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The generator's state, and the indices that are left of the pass at hand: none between two passes."""
+        return {"generator": self._generator().bit_generator.state, "left": self._left.copy()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there, with the generator too; ValueError for a state that does not fit, and nothing changes."""
+        n = len(self.arrays[0])
+        generator = self._generator().bit_generator
+        left = np.asarray(state.get("left"))
+        if state.keys() != {"generator", "left"} or left.ndim != 1 or left.dtype.kind != "i":
+            raise ValueError(f"this state does not fit DataLoader: it has {', '.join(state)}, expected generator, left")
+        if left.size and not (left.min() >= 0 and left.max() < n):
+            raise ValueError(f"this state does not fit DataLoader: it is of other data than these {n}")
+        try:
+            type(generator)(0).state = state["generator"]  # a trial: it may fail half-way
+        except (TypeError, ValueError, KeyError, OverflowError) as error:
+            raise ValueError(
+                f"this state does not fit DataLoader: it has no generator of {type(generator).__name__} ({error})"
+            ) from None
+        generator.state = state["generator"]
+        self._left = self._resumed = left.copy()

@@ -26,6 +26,54 @@ def test_the_order_comes_from_the_generator():
     np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("drop_last", [True, False])
+@pytest.mark.parametrize("given", range(8))
+def test_a_loaded_state_goes_on_where_it_was_taken(shuffle, drop_last, given):
+    def batches(loader):
+        while True:
+            yield from (x.tolist() for (x,) in loader)
+
+    options = {"batch_size": 4, "shuffle": shuffle, "drop_last": drop_last}
+    loader = DataLoader(np.arange(10), rng=np.random.default_rng(1), **options)
+    run = batches(loader)
+    [next(run) for _ in range(given)]
+    state = loader.state_dict()
+    expected = [next(run) for _ in range(8)]
+    other = DataLoader(np.arange(10), rng=np.random.default_rng(2), **options)
+    other.load_state_dict(state)
+    run = batches(other)
+    assert [next(run) for _ in range(8)] == expected
+
+
+def test_a_pass_that_was_left_is_not_gone_on_with():
+    loader = DataLoader(np.arange(10), batch_size=4, shuffle=False)
+    assert [next(iter(loader))[0].tolist() for _ in range(2)] == [[0, 1, 2, 3]] * 2
+    assert loader.state_dict()["left"].tolist() == [4, 5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"left": np.array([3, 10])}, "it is of other data than these 10"),
+        ({"left": np.array([-1])}, "it is of other data than these 10"),
+        ({"left": np.array([0.5])}, "expected generator, left"),
+        ({"left": None}, "expected generator, left"),
+        ({"more": 1}, "it has generator, left, more, expected generator, left"),
+        ({"generator": np.random.MT19937(0).state}, "it has no generator of PCG64"),
+        ({"generator": {"bit_generator": "PCG64"}}, "it has no generator of PCG64"),
+        ({"generator": 3}, "it has no generator of PCG64"),
+    ],
+)
+def test_a_state_that_does_not_fit_changes_nothing(change, words):
+    loader = DataLoader(np.arange(10), batch_size=4, rng=np.random.default_rng(1))
+    next(iter(loader))
+    before = loader.state_dict()
+    with pytest.raises(ValueError, match=words):
+        loader.load_state_dict(DataLoader(np.arange(10), batch_size=4).state_dict() | change)
+    assert str(loader.state_dict()) == str(before)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from minigrad.optim.optimizers import Optimizer
 
 
@@ -35,10 +37,22 @@ class Schedule:
         return {"steps": self.steps, **{f"rate.{i}": rate for i, rate in enumerate(self.rates)}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if state.keys() != self.state_dict().keys():
-            raise ValueError(f"this state does not fit {type(self).__name__}: it has {', '.join(state)}")
-        self.steps = int(state["steps"])
-        self.rates = [float(state[f"rate.{i}"]) for i in range(len(self.rates))]
+        """Go on from a state of the same schedule; ValueError if it does not fit, and then nothing changes."""
+        own = self.state_dict()
+        if state.keys() != own.keys():
+            raise ValueError(
+                f"this state does not fit {type(self).__name__}: it has {', '.join(state)}, expected {', '.join(own)}"
+            )
+        steps, *rates = (state[name] for name in own)
+        if not isinstance(steps, int | np.integer) or isinstance(steps, bool) or steps < 0:
+            raise ValueError(
+                f"this state does not fit {type(self).__name__}: steps must be a whole number from 0 on, not {steps!r}"
+            )
+        if not all(isinstance(rate, int | float | np.number) and 0 <= rate < math.inf for rate in rates):
+            raise ValueError(
+                f"this state does not fit {type(self).__name__}: rates must be finite and not negative, not {rates}"
+            )
+        self.steps, self.rates = int(steps), [float(rate) for rate in rates]
         self._set()
 
 
