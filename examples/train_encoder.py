@@ -5,6 +5,8 @@ of what comes out says which digit it is. Every fifth image is held out: the enc
 
     python examples/train_encoder.py                    about 10 seconds on two cores
     python examples/train_encoder.py --plot digits.png  draws how it learned, and where it looks
+    python examples/train_encoder.py --save run.npz     writes the run there after each epoch; Ctrl-C stops it, and
+    python examples/train_encoder.py --resume run.npz   goes on, to the same numbers as if it had never stopped
 """
 
 import argparse
@@ -13,6 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from checkpoints import Checkpoint
 from digits import load_digits, patches, shifted
 from tqdm import tqdm
 
@@ -40,7 +43,12 @@ def arguments():
     parser.add_argument("--dropout", type=float, default=0.0, help="share of features dropped in training")
     parser.add_argument("--lr", type=float, default=3e-3, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=0, help="of all that is drawn at random")
-    parser.add_argument("--save", type=Path, metavar="PATH", help="write the trained model there (.npz)")
+    parser.add_argument(
+        "--save", type=Path, metavar="PATH", help="write the run there after each epoch (.npz or .safetensors)"
+    )
+    parser.add_argument(
+        "--resume", type=Path, metavar="PATH", help="go on with the run that is there, and save it there unless --save"
+    )
     parser.add_argument("--plot", type=Path, metavar="PATH", help="draw curves and attention there (needs matplotlib)")
     args = parser.parse_args()
     for name in ("epochs", "batch_size", "d_model", "heads", "layers"):
@@ -50,9 +58,10 @@ def arguments():
         parser.error(f"--d-model {args.d_model} cannot be cut into --heads {args.heads} equal parts")
     if not 0 <= args.dropout < 1 or args.lr <= 0 or args.seed < 0:
         parser.error("--dropout must be from 0 to below 1, --lr positive, --seed not negative")
+    args.save = args.save or args.resume
     for path in (args.save, args.plot):
-        if path is not None and path.is_dir():
-            parser.error(f"{path} is a folder")
+        if path is not None and path.exists() and not path.is_file():
+            parser.error(f"{path} is a folder or a device")
         if path is not None and not path.absolute().parent.is_dir():
             parser.error(f"there is no folder {path.absolute().parent}")
     return args
@@ -83,16 +92,17 @@ def evaluate(model, images, labels):
         return F.cross_entropy(logits, labels).item(), np.argmax(logits, axis=-1)
 
 
-def train(model, args, train_set, held_out_set):
+def train(model, args, train_set, held_out_set, checkpoint):
     """Train the model; returns for each epoch the loss and the accuracy, in training and held out."""
     rng = mg.default_generator()
     loader = DataLoader(*train_set, batch_size=args.batch_size, rng=rng)
     optimizer = optim.AdamW(model.parameters(), lr=args.lr)
     steps = args.epochs * len(loader)
     schedule = optim.WarmupCosine(optimizer, warmup_steps=min(3 * len(loader), steps // 2), total_steps=steps)
-    history = []
-    with tqdm(total=steps, unit="step", disable=not sys.stdout.isatty(), file=sys.stdout, leave=False) as bar:
-        for epoch in range(args.epochs):
+    history = checkpoint.begin(model=model, optimizer=optimizer, schedule=schedule, data=loader)
+    hidden = not sys.stdout.isatty()
+    with tqdm(total=steps, initial=schedule.steps, unit="step", disable=hidden, file=sys.stdout, leave=False) as bar:
+        for epoch in range(len(history), args.epochs):
             model.train()
             losses, right = [], 0
             for images, labels in loader:
@@ -109,6 +119,7 @@ def train(model, args, train_set, held_out_set):
             n = len(train_set[1])
             held_out_loss, found = evaluate(model, *held_out_set)
             history.append((sum(losses) / n, right / n, held_out_loss, np.mean(found == held_out_set[1])))
+            checkpoint.keep(history)
             bar.write(
                 "epoch {:3d}  training: loss {:.4f}, accuracy {:.4f}   held out: loss {:.4f}, accuracy {:.4f}".format(
                     epoch + 1, *history[-1]
@@ -160,7 +171,13 @@ def main():
     counts = len(train_set[1]), len(held_out_set[1])
     print("{:,} parameters, {} images to learn from, {} held out".format(model.num_parameters(), *counts))
     start = time.perf_counter()
-    history = train(model, args, train_set, held_out_set)
+    options = {name: value for name, value in vars(args).items() if name not in ("save", "resume", "plot")}
+    checkpoint = Checkpoint(args.save, args.resume, options)
+    try:
+        history = train(model, args, train_set, held_out_set, checkpoint)
+    except KeyboardInterrupt:
+        print(f"\n{checkpoint.how_to_go_on()}")
+        sys.exit(130)  # as a shell says of a program that Ctrl-C has stopped
     seconds = time.perf_counter() - start
     _, found = evaluate(model, *held_out_set)
     labels = held_out_set[1]
@@ -170,8 +187,7 @@ def main():
         mistakes = [f"{m} ({np.sum(taken_for == m)})" for m in np.unique(taken_for[taken_for != digit])]
         print(f"  {digit}    {np.sum(taken_for == digit):3d} of {len(taken_for)}   {', '.join(mistakes)}")
     if args.save:
-        mg.save(args.save, {"model": model.state_dict()})
-        print(f"\nthe model is in {args.save}")
+        print(f"\nthe run and its model are in {checkpoint.finish() or 'no file: nothing could be written'}")
     if args.plot:
         first = [np.argmax(labels == digit) for digit in range(10)]
         plot(args.plot, model, history, held_out_set[0][first])

@@ -38,7 +38,8 @@ def save(path: str | Path, state: dict[str, Any]) -> None:
 
     The dict has text keys; in it, and in lists and tuples, may be arrays, Tensors, numbers, texts, truth values and
     None. A path that ends in .safetensors is written in that format (`pip install safetensors`), any other as .npz.
-    TypeError for other values; OSError where the path cannot be written, and then what was there is still there.
+    TypeError for other values; OSError where the path cannot be written, and then what was there is still there. A kill
+    may leave a file .NAME.* of what was not yet finished, which can be deleted.
 
     >>> import minigrad as mg, tempfile, pathlib
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "run.npz"

@@ -1,6 +1,9 @@
 """The examples run, and end with what they promise; the main one in a shorter version."""
 
+import os
 import re
+import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,11 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import minigrad as mg
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
+ONE_THREAD = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # the last bits depend on their number
 
 
 def run(name, *options):
-    done = subprocess.run([sys.executable, EXAMPLES / name, *options], capture_output=True, text=True, timeout=300)
+    command = [sys.executable, EXAMPLES / name, *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=ONE_THREAD)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -56,3 +63,196 @@ def test_bad_options_are_refused_before_training(options, words):
     )
     assert done.returncode == 2
     assert words in done.stderr
+
+
+# ---- work that is not lost ----
+
+SMALL = (
+    "--epochs",
+    "4",
+    "--d-model",
+    "16",
+    "--layers",
+    "1",
+    "--batch-size",
+    "256",
+    "--norm",
+    "batch",
+    "--dropout",
+    "0.1",
+)
+POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and limits of a process are POSIX's")
+
+
+def start(*options, **settings):
+    """The main example in a process of its own, on one thread and with what it prints at once."""
+    command = [sys.executable, "-u", EXAMPLES / "train_encoder.py", *options]
+    settings["env"] = ONE_THREAD | settings.get("env", {})
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings)
+
+
+def until_epoch(process, n):
+    """Wait for the end of this epoch."""
+    while not process.stdout.readline().startswith(f"epoch {n:3d}"):
+        assert process.poll() is None, process.stderr.read()
+
+
+@POSIX
+@pytest.mark.usefixtures("_needs_tqdm")
+@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
+def test_a_run_that_ctrl_c_stopped_goes_on_to_the_last_bit(tmp_path, suffix):
+    if suffix == "safetensors":
+        pytest.importorskip("safetensors", reason="safetensors is optional: pip install -e '.[safetensors]'")
+    whole, parts = tmp_path / f"whole.{suffix}", tmp_path / f"in parts.{suffix}"
+    run("train_encoder.py", *SMALL, "--save", whole)
+
+    process = start(*SMALL, "--save", parts)
+    until_epoch(process, 2)
+    process.send_signal(signal.SIGINT)
+    text, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "")
+    assert re.search(r"[23] epochs are in .*in parts\.\w+; to go on:$", text, re.MULTILINE)
+    assert mg.load(parts)["epoch"] in (2, 3)
+
+    command = shlex.split(text.splitlines()[-1])
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=ONE_THREAD)
+    assert done.returncode == 0, done.stderr
+    assert "epoch   4" in done.stdout
+    assert "epoch   2" not in done.stdout
+    expected, found = (mg.load(path) for path in (whole, parts))
+    assert found.keys() == {"model", "optimizer", "schedule", "data", "epoch", "best", "history", "options"}
+    assert repr(found) == repr(expected)
+    for part in ("model", "optimizer"):
+        for name, value in expected[part].items():
+            assert np.asarray(found[part][name]).tobytes() == np.asarray(value).tobytes(), name
+    assert found["history"].tobytes() == expected["history"].tobytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted((whole.name, parts.name))
+
+
+@POSIX
+@pytest.mark.usefixtures("_needs_tqdm")
+def test_ctrl_c_says_when_nothing_is_saved():
+    process = start(*SMALL, "--epochs", "1000")
+    until_epoch(process, 1)
+    process.send_signal(signal.SIGINT)
+    text, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "")
+    assert text.endswith("nothing is saved: there was no --save PATH\n")
+
+
+@pytest.mark.usefixtures("_needs_tqdm")
+def test_a_run_with_other_options_is_not_gone_on_with(tmp_path):
+    path = tmp_path / "run.npz"
+    run("train_encoder.py", *SMALL, "--epochs", "1", "--save", path)
+    before = path.read_bytes()
+    process = start(*SMALL, "--epochs", "1", "--norm-first", "--norm", "rms", "--lr", "0.1", "--resume", path)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors == (
+        f"error: {path} is a run with other options: --norm was batch, and is now rms; --lr was 0.003, and is now 0.1\n"
+    )
+    assert path.read_bytes() == before
+
+
+@pytest.mark.usefixtures("_needs_tqdm")
+def test_other_files_are_not_gone_on_with(tmp_path):
+    mg.save(tmp_path / "other.npz", {"model": {"weight": np.ones(2)}})
+    (tmp_path / "foreign.npz").write_bytes(b"PK")
+    for name, words in {
+        "other.npz": "holds no run of this program",
+        "foreign.npz": "is not a whole file written by minigrad.save",
+        "nowhere.npz": "No such file",
+    }.items():
+        process = start(*SMALL, "--resume", tmp_path / name)
+        text, errors = process.communicate(timeout=60)
+        assert (process.returncode, text.count("\n")) == (1, 1), text
+        assert words in errors
+        assert errors.count("\n") == 1
+    assert not (tmp_path / "nowhere.npz").exists()
+
+
+@POSIX
+@pytest.mark.usefixtures("_needs_tqdm")
+def test_a_full_disk_is_said_before_training(tmp_path):
+    import resource
+
+    path = tmp_path / "run.npz"
+    path.write_bytes(b"precious")
+    full = (20_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    process = start(*SMALL, "--save", path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, full))
+    text, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "epoch" not in text
+    assert re.fullmatch(r"error: .*File too large.*\n", errors)
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("run.npz", b"precious")]
+
+
+@POSIX
+@pytest.mark.usefixtures("_needs_tqdm")
+def test_a_folder_that_is_lost_during_training_does_not_cost_the_model(tmp_path):
+    folder, other, temporary = tmp_path / "disk", tmp_path / "lost", tmp_path / "temporary"
+    folder.mkdir()
+    temporary.mkdir()
+    process = start(*SMALL, "--epochs", "8", "--save", folder / "run.npz", env={"TMPDIR": str(temporary)})
+    until_epoch(process, 1)
+    folder.rename(other)
+    text, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "warning: epoch 8 is not saved: " in errors
+    assert re.search(r"held-out accuracy 0\.\d{4}", text)
+    (saved,) = temporary.glob("minigrad-*/run.npz")
+    assert f"the run and its model are in {saved}\n" in text
+    assert mg.load(saved)["epoch"] == 8
+    assert 1 <= mg.load(other / "run.npz")["epoch"] < 8
+
+
+KILLS = """
+import io, os, random, re, signal, sys, time
+examples, whole, killed, log = sys.argv[1:5]
+sys.path.insert(0, examples)
+import minigrad as mg, train_encoder
+
+def child(*options):
+    number = os.fork()
+    if number == 0:
+        sys.argv = ["train_encoder.py", *sys.argv[5:], *options]
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
+        sys.stdout.reconfigure(line_buffering=True)
+        train_encoder.main()
+        os._exit(0)
+    return number
+
+def wait(number):
+    return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+
+start = time.perf_counter()
+assert wait(child("--save", whole)) == 0
+epochs = mg.load(whole)["epoch"]
+each = (time.perf_counter() - start) / epochs
+random, kills, saved = random.Random(0), 0, 0
+while kills < 50:
+    number = child("--save", killed, *(["--resume", killed] if os.path.exists(killed) else []))
+    time.sleep(random.uniform(0, 4 * each))
+    os.kill(number, signal.SIGKILL)
+    assert wait(number) == -signal.SIGKILL
+    kills += 1
+    before, saved = saved, mg.load(killed)["epoch"] if os.path.exists(killed) else 0
+    said = max([before] + [int(n) for n in re.findall(r"^epoch +(\\d+)", open(log).read(), re.MULTILINE)])
+    assert said <= saved <= said + 1, (said, saved)        # nothing but the epoch at hand is lost
+assert wait(child("--resume", killed)) == 0
+print(saved)
+"""
+
+
+@POSIX
+@pytest.mark.usefixtures("_needs_tqdm")
+def test_a_run_killed_fifty_times_loses_only_epochs_at_hand(tmp_path):
+    if not hasattr(os, "fork"):
+        pytest.skip("processes are forked to be killed, which this system cannot")
+    whole, killed = tmp_path / "whole.npz", tmp_path / "killed.npz"
+    arguments = map(str, (EXAMPLES, whole, killed, tmp_path / "log", *SMALL, "--epochs", "80", "--seed", "3"))
+    command = [sys.executable, "-c", KILLS, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=ONE_THREAD)
+    assert done.returncode == 0, done.stderr
+    assert 0 < int(done.stdout) < 80  # it went on between the kills, and was not through before the last
+    assert killed.read_bytes() == whole.read_bytes()
