@@ -83,7 +83,7 @@ class DataLoader:
             raise ValueError(f"this state does not fit DataLoader: it is of other data than these {n}")
         try:
             type(generator)(0).state = state["generator"]  # a trial: it may fail half-way
-        except (TypeError, ValueError, KeyError, OverflowError) as error:
+        except (TypeError, ValueError, LookupError, OverflowError) as error:
             raise ValueError(
                 f"this state does not fit DataLoader: it has no generator of {type(generator).__name__} ({error})"
             ) from None

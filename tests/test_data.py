@@ -74,6 +74,16 @@ def test_a_state_that_does_not_fit_changes_nothing(change, words):
     assert str(loader.state_dict()) == str(before)
 
 
+def test_a_generator_state_that_is_cut_short_changes_nothing():
+    loader = DataLoader(np.arange(10), batch_size=4, rng=np.random.Generator(np.random.MT19937(1)))
+    before = loader.state_dict()
+    short = np.random.MT19937(2).state["state"]["key"][:10]
+    generator = before["generator"] | {"state": {"key": short, "pos": 3}}
+    with pytest.raises(ValueError, match="it has no generator of MT19937"):
+        loader.load_state_dict(before | {"generator": generator})
+    np.testing.assert_array_equal(loader.state_dict()["generator"]["state"]["key"], before["generator"]["state"]["key"])
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
