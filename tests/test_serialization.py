@@ -624,7 +624,7 @@ def test_a_file_that_is_refused_changes_nothing_in_the_model(path):
     assert same(model.state_dict(), before)
 
 
-@pytest.mark.parametrize("part", ["model", "schedule", "data"])
+@pytest.mark.parametrize("part", ["model", "optimizer", "schedule", "data"])
 def test_a_state_that_does_not_fit_changes_nothing(part):
     parts = training()
     run = steps(parts)

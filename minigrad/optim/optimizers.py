@@ -191,11 +191,29 @@ class Optimizer:
         return rates | {name: array.copy() for name, array in self._arrays().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of the same optimiser on the same parameters; ValueError if it does not fit."""
-        own = self.state_dict()
-        if state.keys() != own.keys() or any(np.shape(state[name]) != np.shape(own[name]) for name in own):
+        """Go on from a state of the same optimiser on the same parameters; ValueError if it does not fit.
+
+        All of it is taken over, or nothing.
+        """
+        own = {name: np.asarray(value) for name, value in self.state_dict().items()}
+        given = {name: np.asarray(value) for name, value in state.items()}
+        problems = [f"missing: {name}" for name in own if name not in given]
+        problems += [f"unexpected: {name}" for name in given if name not in own]
+        problems += [
+            f"{name}: expected {own[name].shape} {own[name].dtype.name}, got {v.shape} {v.dtype.name}"
+            for name, v in given.items()
+            if name in own and (v.shape != own[name].shape or not np.can_cast(v.dtype, own[name].dtype, "same_kind"))
+        ]
+        if not problems:
+            problems = [
+                f"{name}: must be {'finite and ' * (v.ndim == 0)}not negative"
+                for name, v in given.items()
+                if (v.ndim == 0 or name.endswith("steps")) and not np.all((v >= 0) & (v < np.inf))
+            ]
+        if problems:
             raise ValueError(
-                f"this state does not fit {type(self).__name__}: it is of another optimiser or other parameters"
+                f"this state does not fit {type(self).__name__}: it is of another optimiser or other parameters:\n  "
+                + "\n  ".join(problems)
             )
         for i, group in enumerate(self.param_groups):
             group["lr"] = float(state[f"lr.{i}"])
