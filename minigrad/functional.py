@@ -588,10 +588,10 @@ def cross_entropy(
     the mean is over the others, and 0 with a warning where there are none. reduction: "mean", "sum", or "none" for
     losses of the shape of target. IndexError for a target outside of 0 to V − 1.
     """
-    logp = log_softmax(input)
+    counted = np.asarray(detached(target)) != ignore_index
+    logp = log_softmax(np.where(counted[..., None], input, 0.0))  # an ignored row may hold anything, NaN as well
     losses = nll_loss(logp, target, ignore_index=ignore_index, reduction="none")
     if label_smoothing:
-        counted = np.asarray(detached(target)) != ignore_index
         losses = (1.0 - label_smoothing) * losses - np.where(counted, label_smoothing * np.mean(logp, axis=-1), 0.0)
     return _over_counted(losses, target, ignore_index, reduction)
 

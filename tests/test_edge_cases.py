@@ -1,6 +1,16 @@
-"""The value and the gradient at kinks, ties, infinities and empty inputs, as the README's table promises them."""
+"""What comes out at every edge: kinks, ties, infinities, empty inputs, wrong ones; one table, tested and published.
+
+Each row is text that is run here as it stands in edge_cases.md, so the two cannot differ. After a change of the rows
+
+    python tests/test_edge_cases.py
+
+writes that page anew.
+"""
 
 import math
+import re
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -8,213 +18,316 @@ import pytest
 import minigrad as mg
 import minigrad.functional as F
 
-INF, NAN = math.inf, math.nan
-pytestmark = pytest.mark.filterwarnings("ignore:(divide by zero|invalid value|overflow):RuntimeWarning")
+PAGE = Path(__file__).with_name("edge_cases.md")
+NAMES = {"np": np, "mg": mg, "F": F, "nn": mg.nn, "inf": math.inf, "nan": math.nan}
+RTOL = {"float64": 1e-7, "float32": 1e-5, "float16": 2e-3}
 
-# function, input, value, gradient of the sum of the result
-CASES = {
-    "softmax of huge logits": (lambda x: F.softmax(x)[0], [1e4, -1e4], 1.0, [0, 0]),
-    "softmax with some -inf": (lambda x: F.softmax(x)[1], [-INF, 0.0, 0.0], 0.5, [0, 0.25, -0.25]),
-    "masked_softmax of nothing": (lambda x: F.masked_softmax(x, np.zeros(2, bool)), [1.0, 2.0], [0, 0], [0, 0]),
-    "softmax of a number": (F.softmax, 3.0, 1.0, 0.0),
-    "softmax of nothing": (F.softmax, [], [], []),
-    "logsumexp of -inf": (F.logsumexp, [-INF, -INF], -INF, [0, 0]),
-    "logsumexp with +inf": (F.logsumexp, [INF, 1.0], INF, [1, 0]),
-    "logsumexp of huge values": (F.logsumexp, [1e4, 1e4], 1e4 + math.log(2), [0.5, 0.5]),
-    "logaddexp of -inf": (lambda x: np.logaddexp(x[0], x[1]), [-INF, -INF], -INF, [0.5, 0.5]),
-    "cross_entropy of huge logits": (lambda x: F.cross_entropy(x, 1), [1e4, 0.0], 1e4, [1, -1]),
-    "cross_entropy, -inf beside the target": (lambda x: F.cross_entropy(x, 0), [0.0, -INF], 0.0, [0, 0]),
-    "cross_entropy, -inf at the target": (lambda x: F.cross_entropy(x, 1), [0.0, -INF], INF, [1, -1]),
-    "bce with huge logits": (lambda x: F.binary_cross_entropy_with_logits(x, np.zeros(1)), [1000.0], 1000.0, [1]),
-    "layer_norm of a constant row": (lambda x: F.layer_norm(x, 3), [7.0, 7.0, 7.0], [0, 0, 0], [0, 0, 0]),
-    "layer_norm of one feature": (lambda x: F.layer_norm(x, 1), [7.0], [0], [0]),
-    "maximum of equals": (lambda x: np.maximum(x[0], x[1]), [2.0, 2.0], 2.0, [0.5, 0.5]),
-    "minimum of equals": (lambda x: np.minimum(x[0], x[1]), [2.0, 2.0], 2.0, [0.5, 0.5]),
-    "maximum(x, 0) at 0": (lambda x: np.maximum(x, 0.0), 0.0, 0.0, 0.5),
-    "relu at 0": (F.relu, 0.0, 0.0, 0.0),
-    "relu of NaN": (F.relu, NAN, NAN, 1.0),
-    "relu of -inf": (F.relu, -INF, 0.0, 0.0),
-    "max of equals": (np.max, [1.0, 3.0, 3.0], 3.0, [0, 0.5, 0.5]),
-    "max along an axis, equals": (lambda x: np.max(x, axis=1), [[2.0, 2.0]], [2], [[0.5, 0.5]]),
-    "max with NaN": (np.max, [1.0, NAN], NAN, [0, 1]),
-    "median with NaN": (np.median, [1.0, NAN, 2.0], NAN, [0, 1, 0]),
-    "clip at its bounds": (lambda x: np.clip(x, 0.0, 1.0), [0.0, 0.5, 1.0], [0, 0.5, 1], [0, 1, 0]),
-    "abs at 0": (np.abs, 0.0, 0.0, 0.0),
-    "sign at 0": (np.sign, 0.0, 0.0, 0.0),
-    "x**0 at 0": (lambda x: x**0, 0.0, 1.0, 0.0),
-    "x**0.0 at 0": (lambda x: x**0.0, 0.0, 1.0, 0.0),
-    "x**array 0 at 0": (lambda x: x ** np.zeros(1), [0.0], [1], [0]),
-    "x**2 at 0": (lambda x: x**2, 0.0, 0.0, 0.0),
-    "x**0.5 at 0": (lambda x: x**0.5, 0.0, 0.0, INF),
-    "sqrt at 0": (np.sqrt, 0.0, 0.0, INF),
-    "x**-1 at 0": (lambda x: x**-1, 0.0, INF, -INF),
-    "power(0, 0)": (lambda x: np.power(x[0], x[1]), [0.0, 0.0], 1.0, [0, 0]),
-    "power(-2, 2) by its exponent": (lambda x: np.power(x[0], x[1]), [-2.0, 2.0], 4.0, [-4, NAN]),
-    "norm at 0": (np.linalg.norm, [0.0, 0.0], 0.0, [0, 0]),
-    "norm, p = 3, at 0": (lambda x: np.linalg.norm(x, 3), [0.0, 0.0], 0.0, [0, 0]),
-    "sqrt(sum(x²)) at 0": (lambda x: np.sqrt(np.sum(x * x)), [0.0, 0.0], 0.0, [NAN, NAN]),
-    "std of a constant": (np.std, [3.0, 3.0], 0.0, [0, 0]),
-    "std of a constant that rounds": (np.std, [0.1] * 7, 0.0, [0] * 7),
-    "prod with one zero": (np.prod, [0.0, 2.0, 3.0], 0.0, [6, 0, 0]),
-    "prod with two zeros": (np.prod, [0.0, 0.0, 3.0], 0.0, [0, 0, 0]),
-    "cumprod with a zero": (np.cumprod, [2.0, 0.0, 3.0], [2, 0, 0], [1, 8, 0]),
-    "prod of nothing": (np.prod, [], 1.0, []),
-    "arctan2(0, 0)": (lambda x: np.arctan2(x[0], x[1]), [0.0, 0.0], 0.0, [0, 0]),
-    "hypot(0, 0)": (lambda x: np.hypot(x[0], x[1]), [0.0, 0.0], 0.0, [0, 0]),
-    "det of a singular matrix": (np.linalg.det, [[1.0, 2.0], [2.0, 4.0]], 0.0, [[4, -2], [-2, 1]]),
-    "where and the branch not taken": (lambda x: np.where(x > 0, np.sqrt(x), 0.0), [0.0, 4.0], [0, 2], [NAN, 0.25]),
-    "where, doubled": (lambda x: np.where(x > 0, np.sqrt(np.where(x > 0, x, 1.0)), 0.0), [0.0, 4.0], [0, 2], [0, 0.25]),
-    "nan_to_num of log": (lambda x: np.nan_to_num(np.log(x), neginf=0.0), [0.0, 1.0], [0, 0], [NAN, 1]),
-    "sum of nothing": (np.sum, [], 0.0, []),
-    "(3, 1) + (1, 0)": (lambda x: x + np.zeros((1, 0)), [[1.0], [2.0], [3.0]], [[], [], []], [[0], [0], [0]]),
-    "(2, 0) @ (0, 3)": (lambda x: x @ np.zeros((0, 3)), np.zeros((2, 0)), np.zeros((2, 3)), np.zeros((2, 0))),
-    "repeated indices": (lambda x: x[[0, 0, 1]], [1.0, 2.0, 3.0], [1, 1, 2], [2, 1, 0]),
-    "no element selected": (lambda x: x[np.zeros(2, bool)], [1.0, 2.0], [], [0, 0]),
-    "index_update twice at one place": (
-        lambda x: mg.index_update(np.zeros(1), [0, 0], x), [1.0, 2.0], [2], [0, 1],
-    ),
-    "index_add twice at one place": (lambda x: mg.index_add(np.zeros(1), [0, 0], x), [1.0, 2.0], [3], [1, 1]),
+
+class Row(NamedTuple):
+    """What an expression of a leaf x gives, and the gradient of its sum in x; all of it Python."""
+
+    case: str
+    expression: str  # of x; what stands before the last semicolon is run first
+    x: str
+    value: str = ""
+    gradient: str = ""  # none is asked for where this is empty
+    dtype: str = "float64"  # of x, and so of its gradient
+    error: str = ""  # its type and words that are in its message, instead of a value
+    warning: str = ""  # the same, beside a value
+
+
+TABLE = {
+    "Softmax and logsumexp": [
+        Row("huge logits", "F.softmax(x)[0]", "[1e4, -1e4]", "1", "[0, 0]"),
+        Row("huge logits in float16", "F.softmax(x)[0]", "[6e4, -6e4]", "1", "[0, 0]", "float16"),
+        Row("the largest float32", "F.log_softmax(x)[1]", "[3e38, -3e38]", "-inf", "[-1, 1]", "float32"),
+        Row("some −∞", "F.softmax(x)[1]", "[-inf, 0, 0]", "0.5", "[0, 0.25, -0.25]"),
+        Row("some −∞", "F.log_softmax(x)[1]", "[-inf, 0, 0]", "-np.log(2)", "[0, 0.5, -0.5]"),
+        Row("−∞ alone", "F.softmax(x)[0]", "[-inf, -inf]", "nan", "[nan, nan]"),
+        Row("+∞", "F.softmax(x)[1]", "[inf, 0]", "nan", "[nan, nan]"),
+        Row("nothing but masked elements", "F.masked_softmax(x, np.zeros(2, bool))", "[1, 2]", "[0, 0]", "[0, 0]"),
+        Row("−∞ alone is left by the mask", "F.masked_softmax(x, np.array([True, False]))", "[-inf, 2]", "[0, 0]", "[0, 0]"),
+        Row("what is masked may be NaN", "F.masked_softmax(x, np.array([True, False]))", "[1, nan]", "[1, 0]", "[0, 0]"),
+        Row("logits of −10⁹ are no mask", "F.masked_softmax(x, np.array([True, True, False]))[0]", "[-1e9, -1e9, 0]", "0.5", "[0.25, -0.25, 0]"),
+        Row("−∞ alone", "F.logsumexp(x)", "[-inf, -inf]", "-inf", "[0, 0]"),
+        Row("+∞", "F.logsumexp(x)", "[inf, 1]", "inf", "[1, 0]"),
+        Row("two +∞", "F.logsumexp(x)", "[inf, inf]", "inf", "[0.5, 0.5]"),
+        Row("huge values", "F.logsumexp(x)", "[1e4, 1e4]", "1e4 + np.log(2)", "[0.5, 0.5]"),
+        Row("nothing", "F.logsumexp(x)", "[]", "-inf", "[]"),
+        Row("both −∞", "np.logaddexp(x[0], x[1])", "[-inf, -inf]", "-inf", "[0.5, 0.5]"),
+        Row("a size of 0", "F.softmax(x)", "np.zeros((2, 0))", "np.zeros((2, 0))", "np.zeros((2, 0))"),
+        Row("a single number", "F.softmax(x)", "3", "1", "0"),
+        Row("integers", "F.softmax(x)", "[1, 2]", dtype="int64", error="TypeError: softmax: x must be floating-point, not int64"),
+        Row("the sum over the axis", "np.sum(F.softmax(x))", "[1, 2, 3]", "1", "[0, 0, 0]"),
+    ],
+    "Cross entropy": [
+        Row("huge logits", "F.cross_entropy(x, 1)", "[1e4, 0]", "1e4", "[1, -1]"),
+        Row("every target ignored", "F.cross_entropy(x, [-100])", "[[1, 2]]", "0", "[[0, 0]]", warning="RuntimeWarning: no target is left"),
+        Row("an empty batch", "F.cross_entropy(x, np.zeros(0, int))", "np.zeros((0, 2))", "0", "np.zeros((0, 2))", warning="RuntimeWarning: no target is left"),
+        Row("an ignored row may hold anything", "F.cross_entropy(x, [-100, 0])", "[[nan, inf], [0, 0]]", "np.log(2)", "[[0, 0], [-0.5, 0.5]]"),
+        Row("a target too large", "F.cross_entropy(x, [0, 3])", "np.ones((2, 3))", error="IndexError: target[1] is 3, but there are only 0 to 2"),
+        Row("a negative target", "F.cross_entropy(x, [0, -1])", "np.ones((2, 3))", error="IndexError: target[1] is -1, but there are only 0 to 2"),
+        Row("−∞ beside the target", "F.cross_entropy(x, 0)", "[0, -inf]", "0", "[0, 0]"),
+        Row("−∞ beside the target, smoothed", "F.cross_entropy(x, 0, label_smoothing=0.5)", "[0, -inf]", "inf", "[0.25, -0.25]"),
+        Row("−∞ at the target", "F.cross_entropy(x, 1)", "[0, -inf]", "inf", "[1, -1]"),
+        Row("targets of another integer dtype", "F.cross_entropy(x, np.array([1], np.int32))", "[[0, 0]]", "np.log(2)", "[[0.5, -0.5]]"),
+        Row("floats as targets", "F.cross_entropy(x, [1.0])", "[[0, 0]]", error="TypeError: target must be integers, not float64"),
+        Row("more targets than rows", "F.cross_entropy(x, [0, 1, 2])", "np.ones((2, 3))", error="ValueError: expected (..., V) and (...): the class axis is the last one"),
+        Row("the class axis is the last", "F.cross_entropy(x, np.zeros((2, 5), int))", "np.ones((2, 3, 5))", error="ValueError: expected (..., V) and (...): the class axis is the last one"),
+        Row("binary, a certain error", "F.binary_cross_entropy_with_logits(x, np.array([1.0]))", "[-1000]", "1000", "[-1]"),
+        Row("binary, a certain error", "F.binary_cross_entropy_with_logits(x, np.array([0.0]))", "[1000]", "1000", "[1]"),
+        Row("losses never broadcast", "F.mse_loss(x, np.ones((2, 1)))", "[1, 2]", error="ValueError: they must be equal, for broadcasting would average the wrong pairs"),
+    ],
+    "Layer, group, instance and RMS normalisation": [
+        Row("a large mean", "F.layer_norm(x, 4)", "1e6 + np.arange(4)", "[-1.341636, -0.447212, 0.447212, 1.341636]", dtype="float32"),
+        Row("a large mean", "F.group_norm(x[None], 1)[0]", "1e6 + np.arange(4)", "[-1.341636, -0.447212, 0.447212, 1.341636]", dtype="float32"),
+        Row("a large mean", "F.instance_norm(x[None, None])[0, 0]", "1e6 + np.arange(4)", "[-1.341636, -0.447212, 0.447212, 1.341636]", dtype="float32"),
+        Row("a constant row", "F.layer_norm(x, 3)[0]", "[7, 7, 7]", "0", "np.array([2, -1, -1]) / 3 / np.sqrt(1e-5)"),
+        Row("a constant row", "F.group_norm(x[None], 1)[0, 0]", "[7, 7, 7]", "0", "np.array([2, -1, -1]) / 3 / np.sqrt(1e-5)"),
+        Row("a constant row", "F.instance_norm(x[None, None])[0, 0, 0]", "[7, 7, 7]", "0", "np.array([2, -1, -1]) / 3 / np.sqrt(1e-5)"),
+        Row("a constant that rounds", "np.max(np.abs(F.layer_norm(x, 100).data)) < 1e-6", "np.full(100, 0.1)", "True", dtype="float32"),
+        Row("zeros", "F.rms_norm(x, 3)[0]", "[0, 0, 0]", "0", "[1000, 0, 0]"),
+        Row("no eps", "F.layer_norm(x, 2, eps=0.0)", "[1, 1]", error="ValueError: eps must be a positive number, not 0.0"),
+        Row("one feature", "F.layer_norm(x, 1)", "[7]", "[0]", "[0]"),
+        Row("a layer of one feature", "nn.LayerNorm(1)(x)", "[7]", "[0]", "[0]", "float32", warning="RuntimeWarning: LayerNorm over one feature gives its bias, whatever the input"),
+        Row("the largest float16", "F.layer_norm(x, 2)", "[6e4, -6e4]", "[1, -1]", "[0, 0]", "float16"),
+        Row("the largest float16", "F.rms_norm(x, 2)", "[6e4, -6e4]", "[1, -1]", "[1 / 6e4, 1 / 6e4]", "float16"),
+        Row("squares beyond float32", "F.layer_norm(x, 2)", "[1e20, -1e20]", "[1, -1]", "[0, 0]", "float32"),
+        Row("squares beyond float32", "F.rms_norm(x, 2)", "[1e20, -1e20]", "[1, -1]", "[1e-20, 1e-20]", "float32"),
+        Row("no rows", "F.layer_norm(x, 3)", "np.zeros((0, 3))", "np.zeros((0, 3))", "np.zeros((0, 3))"),
+        Row("no features", "F.layer_norm(x, 0)", "np.zeros((3, 0))", "np.zeros((3, 0))", "np.zeros((3, 0))"),
+        Row("a shape that does not fit", "F.layer_norm(x, 5)", "np.ones((2, 4))", error="ValueError: layer_norm: expected x of shape (..., 5), got (2, 4)"),
+        Row("a shape that does not fit, in a model", "nn.Sequential(nn.Tanh(), nn.LayerNorm(5))(x)", "np.ones((2, 4))", dtype="float32", error="ValueError: layers.1 (LayerNorm(normalized_shape=(5,), eps=1e-05)): layer_norm: expected"),
+        Row("groups of unequal size", "nn.GroupNorm(3, 4)", "0", error="ValueError: num_channels=4 cannot be cut into num_groups=3 equal groups"),
+        Row("one value per group", "F.group_norm(x, 3)", "np.ones((2, 3))", error="ValueError: group_norm: one value per group"),
+        Row("one value per channel", "F.instance_norm(x)", "np.ones((2, 3, 1))", error="ValueError: instance_norm: one value per channel"),
+    ],
+    "Batch normalisation": [
+        Row("a batch of one in training", "nn.BatchNorm1d(3)(x)", "np.ones((1, 3))", dtype="float32", error="ValueError: has no variance in training: leave out a last batch of one (drop_last=True), call eval(), or use LayerNorm"),
+        Row("a batch of one, but of some length", "F.batch_norm(x, training=True)[0, 0, 1]", "[[[0, 2]]]", "1 / np.sqrt(1 + 1e-5)", "np.array([[[-1, 1]]]) / 2 * (1 - 1 / (1 + 1e-5)) / np.sqrt(1 + 1e-5)"),
+        Row("the batch's variance is biased", "F.batch_norm(x, training=True)[1, 0]", "[[0], [2]]", "1 / np.sqrt(1 + 1e-5)"),
+        Row("the running one is not", "norm = nn.BatchNorm1d(1); norm(x); norm.running_var", "[[0], [2]]", "[0.9 * 1 + 0.1 * 2]", dtype="float32"),
+        Row("momentum is the share of what is new", "norm = nn.BatchNorm1d(1, momentum=0.1); norm(x); norm.running_mean", "[[0], [2]]", "[0.1]", dtype="float32"),
+        Row("momentum=None takes the mean of all batches", "norm = nn.BatchNorm1d(1, momentum=None); norm(x); norm(x + 2); norm.running_mean", "[[0], [2]]", "[2]", dtype="float32"),
+        Row("evaluation of a fresh layer", "nn.BatchNorm1d(1).eval()(x)", "[[3]]", "[[3 / np.sqrt(1 + 1e-5)]]", "[[1 / np.sqrt(1 + 1e-5)]]", "float32"),
+        Row("evaluation counts nothing", "norm = nn.BatchNorm1d(1).eval(); norm(x); int(norm.num_batches_tracked)", "[[3]]", "0", dtype="float32"),
+        Row("evaluation without running statistics", "nn.BatchNorm1d(1, track_running_stats=False).eval()(x)[1, 0]", "[[0], [2]]", "1 / np.sqrt(1 + 1e-5)", dtype="float32"),
+        Row("the same of a batch of one", "nn.BatchNorm1d(1, track_running_stats=False).eval()(x)", "[[3]]", dtype="float32", error="ValueError: batch_norm: one value per channel"),
+        Row("a large mean", "F.batch_norm(x, training=True)", "1e6 + np.arange(3)[:, None]", "[[-1.224736], [0], [1.224736]]", dtype="float32"),
+        Row("a constant channel", "F.batch_norm(x, training=True)[0, 0]", "[[5], [5], [5]]", "0", "np.array([[2], [-1], [-1]]) / 3 / np.sqrt(1e-5)", "float32"),
+        Row("in training under no_grad, statistics move", "norm = nn.BatchNorm1d(1); mg.no_grad()(norm)(x); norm.running_mean", "[[0], [2]]", "[0.1]", dtype="float32"),
+        Row("another number of channels", "nn.BatchNorm1d(3)(x)", "np.ones((4, 5))", dtype="float32", error="ValueError: expected C=3 at axis 1 of (N, C) or (N, C, L), got (4, 5)"),
+        Row("one axis", "nn.BatchNorm1d(3)(x)", "np.ones(3)", dtype="float32", error="ValueError: expected C=3 at axis 1 of (N, C) or (N, C, L), got (3,)"),
+        Row("four axes", "nn.BatchNorm1d(3)(x)", "np.ones((2, 3, 4, 4))", dtype="float32", error="ValueError: expected C=3 at axis 1 of (N, C) or (N, C, L), got (2, 3, 4, 4)"),
+        Row("an empty batch", "nn.BatchNorm1d(3)(x)", "np.zeros((0, 3))", "np.zeros((0, 3))", "np.zeros((0, 3))", "float32"),
+        Row("an empty batch leaves the statistics", "norm = nn.BatchNorm1d(1); norm(x); (norm.running_mean[0], norm.running_var[0], int(norm.num_batches_tracked))", "np.zeros((0, 1))", "(0, 1, 0)", dtype="float32"),
+    ],
+    "Attention": [
+        Row("a query that may attend to nothing", "F.scaled_dot_product_attention(x, x, x, np.array([[False, False], [True, False]]))", "[[1], [2]]", "[[0], [1]]", "[[1], [0]]"),
+        Row("the same in a layer, which then gives its bias", "layer = nn.MultiHeadAttention(2, 1); layer(x, mask=np.zeros((1, 1, 1, 1), bool)) - layer.out_proj.bias", "[[[1, 2]]]", "[[[0, 0]]]", "[[[0, 0]]]", "float32"),
+        Row("the same with its weights", "layer = nn.MultiHeadAttention(2, 1); layer(x, mask=np.zeros((1, 1, 1, 1), bool), need_weights=True)[1]", "[[[1, 2]]]", "[[[[0]]]]", "[[[0, 0]]]", "float32"),
+        Row("a masked key may be infinite", "F.scaled_dot_product_attention(np.ones((1, 1)), x, np.eye(2), np.array([[False, True]]))", "[[inf], [1]]", "[[0, 1]]", "[[0], [0]]"),
+        Row("a masked value may not: 0 · NaN is NaN", "F.scaled_dot_product_attention(np.ones((1, 1)), np.ones((2, 1)), x, np.array([[False, True]]))", "[[nan], [1]]", "[[nan]]", "[[0], [1]]"),
+        Row("is_causal begins at the top left", "F.scaled_dot_product_attention(np.ones((2, 1)), np.ones((3, 1)), x, is_causal=True)", "[[2], [4], [9]]", "[[2], [3]]", "[[1.5], [0.5], [0]]"),
+        Row("True means: may attend", "F.scaled_dot_product_attention(np.ones((1, 1)), np.ones((2, 1)), x, np.array([[True, False]]))", "[[2], [4]]", "[[2]]", "[[1], [0]]"),
+        Row("a mask of numbers", "F.scaled_dot_product_attention(x, x, x, np.zeros((2, 2)))", "[[1], [2]]", error="TypeError: a mask must be boolean, True where attention is allowed, not float64"),
+        Row("a mask of another shape", "F.scaled_dot_product_attention(x, x, x, np.ones((3, 3), bool))", "[[1], [2]]", error="ValueError: a mask of shape (3, 3) does not broadcast to the scores' shape (2, 2)"),
+        Row("heads that do not divide the width", "nn.MultiHeadAttention(6, 4)", "0", error="ValueError: embed_dim=6 cannot be cut into num_heads=4 equal parts"),
+        Row("the scale keeps float32", "F.scaled_dot_product_attention(x, x, x).dtype.name", "[[1, 2, 3]]", "'float32'", dtype="float32"),
+        Row("float16 is computed in float32", "F.scaled_dot_product_attention(x, np.array([[4], [3]], np.float16), np.array([[1], [2]], np.float16))", "[[10], [0.1]]", "[[1], [1.475]]", dtype="float16"),
+        Row("scores beyond what exp can hold", "F.scaled_dot_product_attention(x, np.ones((2, 1)), np.array([[1.0], [3.0]]))", "[[1e4]]", "[[2]]", "[[0]]"),
+    ],
+    "Embedding and indexing": [
+        Row("repeated ids", "F.embedding([0, 0], x)", "[[1], [2]]", "[[1], [1]]", "[[2], [0]]"),
+        Row("padding_idx", "F.embedding([0, 1], x, padding_idx=0)", "[[1], [2]]", "[[1], [2]]", "[[0], [1]]"),
+        Row("an id too large", "F.embedding([5], x)", "[[1], [2]]", error="IndexError: ids[0] is 5, but there are only 0 to 1"),
+        Row("a negative id", "F.embedding([[0, -1]], x)", "[[1], [2]]", error="IndexError: ids[0, 1] is -1, but there are only 0 to 1"),
+        Row("floats as ids", "F.embedding([0.0], x)", "[[1], [2]]", error="TypeError: ids must be integers, not float64"),
+        Row("no ids", "F.embedding([], x)", "[[1], [2]]", "np.zeros((0, 1))", "[[0], [0]]"),
+        Row("repeated indices", "x[[0, 0, 1]]", "[1, 2, 3]", "[1, 1, 2]", "[2, 1, 0]"),
+        Row("no element selected", "x[np.zeros(2, bool)]", "[1, 2]", "[]", "[0, 0]"),
+        Row("an index out of range", "x[2]", "[1, 2]", error="IndexError: out of bounds"),
+        Row("two values for one element: the last one lasts", "mg.index_update(np.zeros(1), [0, 0], x)", "[1, 2]", "[2]", "[0, 1]"),
+        Row("added, both count", "mg.index_add(np.zeros(1), [0, 0], x)", "[1, 2]", "[3]", "[1, 1]"),
+        Row("writing into a tensor", "x[0] = 1.0; x", "[1, 2]", error="TypeError: x = mg.index_update(x, index, values) gives a new tensor"),
+        Row("adding in place", "x += 1.0; x", "[1, 2]", error="TypeError: write x = x + y for a new tensor, or x.data += ..."),
+    ],
+    "Kinks, ties, powers and roots": [
+        Row("equals", "np.maximum(x[0], x[1])", "[2, 2]", "2", "[0.5, 0.5]"),
+        Row("itself", "np.maximum(x, x)", "2", "2", "1"),
+        Row("equals", "np.minimum(x[0], x[1])", "[2, 2]", "2", "[0.5, 0.5]"),
+        Row("equals", "np.max(x)", "[1, 3, 3]", "3", "[0, 0.5, 0.5]"),
+        Row("equals along an axis", "np.max(x, axis=1)", "[[2, 2]]", "[2]", "[[0.5, 0.5]]"),
+        Row("equals", "np.min(x)", "[1, 1, 3]", "1", "[0.5, 0.5, 0]"),
+        Row("NaN", "np.max(x)", "[1, nan]", "nan", "[0, 1]"),
+        Row("NaN", "np.median(x)", "[1, nan, 2]", "nan", "[0, 1, 0]"),
+        Row("nothing", "np.max(x, axis=1)", "np.zeros((2, 0))", error="ValueError: max of no elements: axis 1 of shape (2, 0)"),
+        Row("0", "F.relu(x)", "0", "0", "0"),
+        Row("NaN", "F.relu(x)", "nan", "nan", "1"),
+        Row("−∞", "F.relu(x)", "-inf", "0", "0"),
+        Row("0", "np.maximum(x, 0.0)", "0", "0", "0.5"),
+        Row("at the bounds", "np.clip(x, 0.0, 1.0)", "[0, 0.5, 1]", "[0, 0.5, 1]", "[0, 1, 0]"),
+        Row("0", "np.abs(x)", "0", "0", "0"),
+        Row("0", "np.sign(x)", "0", "0", "0"),
+        Row("0", "x**0", "0", "1", "0"),
+        Row("0", "x**0.0", "0", "1", "0"),
+        Row("0, exponents in an array", "x ** np.zeros(1)", "[0]", "[1]", "[0]"),
+        Row("0", "x**2", "0", "0", "0"),
+        Row("0, second and third derivative", "mg.grad(mg.grad(lambda z: z**2))(x)", "0", "2", "0"),
+        Row("0, second and third derivative", "mg.grad(mg.grad(lambda z: z**2.0))(x)", "0", "2", "0"),
+        Row("0: the limit", "x**0.5", "0", "0", "inf"),
+        Row("0: the limit", "np.sqrt(x)", "0", "0", "inf"),
+        Row("0", "x**-1", "0", "inf", "-inf"),
+        Row("0 to the 0", "np.power(x[0], x[1])", "[0, 0]", "1", "[0, 0]"),
+        Row("a negative base has no derivative in the exponent", "np.power(x[0], x[1])", "[-2, 2]", "4", "[-4, nan]"),
+        Row("integers become floats", "x**-1", "[2, 4]", "[0.5, 0.25]", dtype="int64"),
+        Row("0", "np.linalg.norm(x)", "[0, 0]", "0", "[0, 0]"),
+        Row("0", "np.linalg.norm(x, 3)", "[0, 0]", "0", "[0, 0]"),
+        Row("0: use norm", "np.sqrt(np.sum(x * x))", "[0, 0]", "0", "[nan, nan]"),
+        Row("0, bounded by hand", "(x / np.maximum(np.linalg.norm(x), 1e-8))[0]", "[0, 0]", "0", "[1e8, 0]"),
+        Row("a constant", "np.std(x)", "[3, 3]", "0", "[0, 0]"),
+        Row("a constant that rounds", "np.std(x)", "[0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]", "0", "[0, 0, 0, 0, 0, 0, 0]"),
+        Row("one element", "np.var(x, ddof=1)", "[3]", error="ValueError: var with ddof=1 needs more than 1 elements along axis None, got 1"),
+        Row("integers have the spread that NumPy gives", "np.std(x)", "[1, 1, 2]", "np.sqrt(2) / 3", dtype="int64"),
+        Row("one zero", "np.prod(x)", "[0, 2, 3]", "0", "[6, 0, 0]"),
+        Row("two zeros", "np.prod(x)", "[0, 0, 3]", "0", "[0, 0, 0]"),
+        Row("a zero", "np.cumprod(x)", "[2, 0, 3]", "[2, 0, 0]", "[1, 8, 0]"),
+        Row("nothing", "np.prod(x)", "[]", "1", "[]"),
+        Row("the origin", "np.arctan2(x[0], x[1])", "[0, 0]", "0", "[0, 0]"),
+        Row("the origin", "np.hypot(x[0], x[1])", "[0, 0]", "0", "[0, 0]"),
+        Row("a singular matrix", "np.linalg.det(x)", "[[1, 2], [2, 4]]", "0", "[[4, -2], [-2, 1]]"),
+        Row("large numbers: nothing is squared", "x[0] / x[1]", "[1e25, 1e25]", "1", "[1e-25, -1e-25]", "float32"),
+        Row("small numbers: nothing is squared", "x[0] / x[1]", "[1e-25, 1e-25]", "1", "[1e25, -1e25]", "float32"),
+        Row("large numbers: nothing is squared", "np.arctan2(x[0], x[1])", "[1e25, 1e25]", "np.pi / 4", "[5e-26, -5e-26]", "float32"),
+        Row("small numbers: nothing is squared", "np.arctan2(x[0], x[1])", "[1e-25, 1e-25]", "np.pi / 4", "[5e24, -5e24]", "float32"),
+    ],
+    "where, empty arrays and dtypes": [
+        Row("infinite on the branch not taken: mend the input, too", "np.where(x > 0, np.sqrt(x), 0.0)", "[-1, 0, 4]", "[0, 0, 2]", "[nan, nan, 0.25]"),
+        Row("where, doubled", "np.where(x > 0, np.sqrt(np.where(x > 0, x, 1.0)), 0.0)", "[-1, 0, 4]", "[0, 0, 2]", "[0, 0, 0.25]"),
+        Row("nan_to_num has its own gradient 0, log has not", "np.nan_to_num(np.log(x), neginf=0.0)", "[0, 1]", "[0, 0]", "[nan, 1]"),
+        Row("a product is no mask: 0 · ∞ is NaN", "np.sqrt(x) * (x > 0)", "[0, 4]", "[0, 2]", "[nan, 0.25]"),
+        Row("nothing", "np.sum(x)", "[]", "0", "[]"),
+        Row("nothing", "np.mean(x)", "[]", "nan", "[]", warning="RuntimeWarning: Mean of empty slice"),
+        Row("(3, 1) with (1, 0)", "x + np.zeros((1, 0))", "[[1], [2], [3]]", "np.zeros((3, 0))", "[[0], [0], [0]]"),
+        Row("(2, 0) with (0, 3)", "x @ np.zeros((0, 3))", "np.zeros((2, 0))", "np.zeros((2, 3))", "np.zeros((2, 0))"),
+        Row("shape () stays an array", "np.sum(x * np.ones(3)).backward(); type(x.grad.data) is np.ndarray and x.grad.shape", "2", "()"),
+        Row("integers have no gradient", "mg.tensor([1], requires_grad=True)", "0", error="TypeError: only floating-point tensors have gradients, not int64"),
+        Row("a gradient has the dtype of its leaf", "np.sum(x * mg.ones(2)).backward(); x.grad.dtype.name", "[1, 2]", "'float16'", dtype="float16"),
+        Row("the result has the wider dtype", "(x * mg.ones(2)).dtype.name", "[1, 2]", "'float32'", dtype="float16"),
+        Row("a Python float", "(x * 2.0).dtype.name", "[1]", "'float32'", dtype="float32"),
+        Row("a NumPy scalar counts as a Python float", "(x * np.float64(2)).dtype.name", "[1]", "'float32'", dtype="float32"),
+        Row("float32 @ float64", "(x @ np.ones((1, 1))).dtype.name", "[[1]]", "'float64'", dtype="float32"),
+        Row("the same in a function of a layer", "F.linear(x, np.ones((1, 1)))", "[[1]]", dtype="float32", error="TypeError: x is float32, weight is float64, they must be of one dtype: use x.astype(np.float64)"),
+        Row("70,000 ones in float16", "np.mean(x)", "np.ones(70000)", "1", dtype="float16"),
+        Row("4,097 ones down an axis in float16", "np.sum(x, axis=0)", "np.ones((4097, 2))", "[4096, 4096]", "np.ones((4097, 2))", "float16"),
+        Row("and back, 4,097 ones into one", "np.sum(x + np.zeros(4097, np.float16)).backward(); x.grad", "0", "4096", dtype="float16"),
+        Row("large numbers in float16", "np.std(x)", "[6e4, -6e4]", "6e4", "[0.5, -0.5]", "float16"),
+        Row("many classes in float16", "F.log_softmax(x)[0]", "np.zeros(70000)", "-np.log(70000)", dtype="float16"),
+        Row("a million rows in float32", "np.sum((x + np.zeros((10**6, 2), np.float32)) * 0.1).backward(); x.grad", "[0, 0]", "[1e5, 1e5]", dtype="float32"),
+        Row("an ndarray on the left", "np.ones(2) * x", "[1, 2]", "[1, 2]", "[1, 1]"),
+        Row("what is not used", "(x[0] * 1.0).backward(); unused = mg.ones(1, requires_grad=True); unused.grad", "[1]", "None"),
+    ],
 }  # fmt: skip
 
-
-@pytest.mark.parametrize("name", CASES)
-def test_values_and_gradients_at_the_edges(name):
-    f, x, value, gradient = CASES[name]
-    leaf = mg.tensor(np.array(x, np.float64), requires_grad=True)
-    y = f(leaf)
-    np.testing.assert_allclose(y.data, value, atol=1e-12)
-    np.sum(y).backward()
-    np.testing.assert_allclose(leaf.grad.data, gradient, atol=1e-12)
-    assert leaf.grad.shape == leaf.shape
+ROWS = [pytest.param(row, id=f"{row.case}: {row.expression}"[:100]) for rows in TABLE.values() for row in rows]
+KINDS = {kind.__name__: kind for kind in (IndexError, RuntimeWarning, TypeError, ValueError)}
 
 
-def test_the_third_derivative_of_a_square_at_zero():
-    f = lambda x: x**2
-    for expected in (0, 2, 0):
-        f = mg.grad(f)
-        assert f(np.array(0.0)).item() == expected
+def evaluated(text):
+    return eval(text, dict(NAMES))
 
 
-def test_integers_to_negative_powers_are_floats():
-    assert (mg.tensor([2, 4]) ** -1).data.tolist() == [0.5, 0.25]
+def run(row):
+    """The leaf, and what the last part of the row's expression gives."""
+    array = np.array(evaluated(row.x), row.dtype)
+    leaf = mg.tensor(array, requires_grad=array.dtype.kind == "f")
+    *before, last = row.expression.split("; ")
+    names = {**NAMES, "x": leaf}
+    exec("\n".join(before), names)
+    return leaf, eval(last, names)
 
 
-def test_logits_in_float16():
-    x = mg.tensor(np.array([6e4, -6e4], np.float16), requires_grad=True)
-    y = F.softmax(x)
-    assert y.dtype == np.float16
-    np.testing.assert_array_equal(y.data, [1, 0])
+def check(found, right, row):
+    if isinstance(found, mg.Tensor):
+        np.testing.assert_allclose(found.data, right, rtol=RTOL.get(row.dtype, 1e-7), atol=1e-12)
+        assert found.shape == np.shape(right)
+        assert found.dtype == row.dtype or row.dtype == "int64"
+    elif isinstance(found, np.ndarray):
+        np.testing.assert_allclose(found, right, rtol=RTOL[row.dtype])
+    else:
+        assert found == right
 
 
-def test_float16_is_summed_in_float32():
-    assert np.mean(mg.full((70000,), np.float16(1.0), np.float16)).item() == 1
-    assert np.sum(mg.full((4096, 2), np.float16(1.0), np.float16), axis=0).data.tolist() == [4096, 4096]
-    assert np.isfinite(np.std(mg.tensor(np.array([6e4, -6e4], np.float16))).data)
-    np.testing.assert_allclose(F.layer_norm(np.array([6e4, -6e4], np.float16), 2), [1, -1])
+@pytest.mark.parametrize("row", ROWS)
+def test_values_and_gradients_at_the_edges(row):
+    with np.errstate(all="ignore"):
+        if row.error or row.warning:
+            kind, words = (row.error or row.warning).split(": ", 1)
+            with (pytest.raises if row.error else pytest.warns)(KINDS[kind], match=re.escape(words)):
+                leaf, y = run(row)
+        else:
+            leaf, y = run(row)
+        if row.error:
+            return
+        check(y, evaluated(row.value), row)
+        if row.gradient:
+            np.sum(y).backward()
+            check(leaf.grad, evaluated(row.gradient), row)
 
 
-def test_attention_in_float16():
-    q, k, v = (np.array(a, np.float16) for a in ([[10.0], [0.1]], [[4.0], [3.0]], [[1.0], [2.0]]))
-    for mask in (None, np.ones((2, 2), bool)):
-        y = F.scaled_dot_product_attention(q, k, v, mask)
-        assert y.dtype == np.float16
-        np.testing.assert_allclose(y[:, 0], [1.0, 1.475], rtol=2e-3)
+@pytest.mark.parametrize("row", [param for param in ROWS if param.values[0].dtype != "float16"])
+def test_the_definitions_of_fast_functions_have_the_same_edges(row, monkeypatch):
+    for definition in mg.definitions.DEFINITIONS:
+        monkeypatch.setattr(definition, "fast", None)
+    test_values_and_gradients_at_the_edges(row)
 
 
-def test_long_sums_in_float16_and_float32():
-    x = mg.tensor(np.float16(0.0) + np.zeros((), np.float16), requires_grad=True)
-    np.sum(x + np.zeros(4097, np.float16)).backward()
-    assert x.grad.item() == 4096  # the nearest there is
-    b = mg.zeros(2, requires_grad=True)
-    np.sum((b + np.zeros((1_000_000, 2), np.float32)) * 0.1).backward()
-    np.testing.assert_allclose(b.grad.data, 1e5, rtol=1e-6)
-    np.testing.assert_allclose(F.log_softmax(np.zeros(70000, np.float16))[0], -np.log(70000), rtol=1e-3)
+def page():
+    """The table in Markdown."""
+    lines = [
+        "# What comes out at the edges",
+        "",
+        "Where a derivative does not exist, where a limit is taken, where nothing is left or something is wrong, this",
+        "holds. Each row is run as it stands by [test_edge_cases.py](test_edge_cases.py), from whose rows this page is",
+        "made (`python tests/test_edge_cases.py`). The gradient is that of the sum of the value, with respect to `x`,",
+        "which is float64 unless another dtype is named.",
+    ]
+    for section, rows in TABLE.items():
+        lines += ["", f"## {section}", "", "| at | of | x | value | gradient |", "|---|---|---|---|---|"]
+        for row in rows:
+            x = code(row.x) + (f", {row.dtype}" if row.dtype != "float64" else "")
+            value = row.error or code(row.value) + (f", and a {row.warning}" if row.warning else "")
+            cells = (row.case, code(row.expression), x, value, code(row.gradient))
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
-@pytest.mark.parametrize(("dtype", "v"), [(np.float32, 1e25), (np.float32, 1e-25), (np.float16, 300.0)])
-def test_pullbacks_do_not_square_what_is_large_or_small(dtype, v):
-    x, y = (mg.tensor(np.array(a, dtype), requires_grad=True) for a in (v, v))
-    (x / y).backward()
-    np.testing.assert_allclose(y.grad.data, dtype(-1) / dtype(v), rtol=1e-3)
-    x, y = (mg.tensor(np.array(a, dtype), requires_grad=True) for a in (v, v))
-    np.arctan2(y, x).backward()
-    np.testing.assert_allclose(y.grad.data, 0.5 / v, rtol=1e-2)
+def code(text):
+    return text and f"`{text}`"
 
 
-def test_integers_have_the_spread_that_numpy_gives_them():
-    x = mg.tensor([1, 1, 2])
-    for f in (np.var, np.std, np.linalg.norm):
-        np.testing.assert_allclose(f(x).data, f(x.data))
+def test_the_page_shows_these_rows():
+    assert PAGE.read_text(encoding="utf-8") == page(), "write it anew: python tests/test_edge_cases.py"
 
 
-def test_an_ignored_row_may_hold_anything():
-    x = mg.tensor(np.array([[-INF, -INF], [NAN, 1.0], [0.0, 0.0]]), requires_grad=True)
-    F.cross_entropy(x, [-100, -100, 0]).backward()
-    np.testing.assert_allclose(x.grad.data, [[0, 0], [0, 0], [-0.5, 0.5]])
+def test_a_row_that_is_wrong_is_found():
+    right = TABLE["Kinks, ties, powers and roots"][0]
+    for wrong in (
+        right._replace(value="1"),
+        right._replace(value="[2]"),
+        right._replace(gradient="[1, 0]"),
+        right._replace(warning="RuntimeWarning: none"),
+        right._replace(error="ValueError: none"),
+    ):
+        with pytest.raises((AssertionError, pytest.fail.Exception)):
+            test_values_and_gradients_at_the_edges(wrong)
 
 
-@pytest.mark.parametrize("f", [lambda x: F.layer_norm(x, 4), F.layer_norm.function])
-def test_layer_norm_beside_a_large_mean(f):
-    x = np.array([[1e6, 1e6 + 1, 1e6 + 2, 1e6 + 3], [1, 2, 3, 4]], np.float32)
-    y = f(x) if f is not F.layer_norm.function else f(x, 4)
-    np.testing.assert_allclose(y[0], [-1.341635, -0.447212, 0.447212, 1.341635], rtol=1e-5)
-    np.testing.assert_allclose(y[1], y[0], rtol=1e-5)
+def test_an_empty_mean_or_batch_warns_where_the_user_called():
+    with pytest.warns(RuntimeWarning) as seen:
+        F.cross_entropy(mg.zeros(0, 2), [])
+    assert [Path(w.filename).name for w in seen] == [Path(__file__).name]
 
 
-def test_layer_norm_beside_rounding_and_overflow():
-    np.testing.assert_allclose(F.layer_norm(np.full((1, 100), 0.1, np.float32), 100), 0, atol=1e-6)
-    np.testing.assert_allclose(F.layer_norm(np.array([[1e20, -1e20]], np.float32), 2), [[1, -1]])
-
-
-def test_batch_norm_beside_a_large_mean():
-    x = np.array([[1e6, 5.0], [1e6 + 1, 5.0], [1e6 + 2, 5.0]], np.float32)
-    y = F.batch_norm(x, training=True)
-    np.testing.assert_allclose(y[:, 0], [-1.224736, 0, 1.224736], atol=1e-5)
-    np.testing.assert_array_equal(y[:, 1], 0)
-    mean, var = np.zeros(2, np.float32), np.ones(2, np.float32)
-    F.batch_norm(x, mean, var, training=True, momentum=1.0)
-    np.testing.assert_allclose(var, [1, 0], atol=1e-5)
-
-
-def test_batch_norm_of_an_empty_batch_leaves_the_statistics():
-    layer = mg.nn.BatchNorm1d(3)
-    assert layer(mg.zeros(0, 3)).shape == (0, 3)
-    assert layer.num_batches_tracked == 0
-    assert not layer.running_mean.any()
-
-
-def test_everything_ignored_is_zero_with_a_warning():
-    x = mg.randn(2, 3, requires_grad=True)
-    with pytest.warns(RuntimeWarning, match="no target is left"):
-        loss = F.cross_entropy(x, [-100, -100])
-    loss.backward()
-    assert loss.item() == 0
-    assert not x.grad.data.any()
-
-
-def test_a_query_that_sees_nothing_gives_zeros_and_gets_no_gradient():
-    q, k, v = (mg.randn(2, 3, requires_grad=True) for _ in range(3))
-    mask = np.array([[False, False], [True, True]])
-    y = F.scaled_dot_product_attention(q, k, v, mask)
-    np.sum(np.sin(y + 1.0)).backward()
-    assert not y.data[0].any()
-    assert not q.grad.data[0].any()
-    assert q.grad.data[1].any()
-    assert np.isfinite(k.grad.data).all()
-
-
-def test_what_is_masked_may_be_infinite():
-    q, k = np.ones((1, 2)), np.array([[INF, 1.0], [1.0, 1.0]])
-    y = F.scaled_dot_product_attention(q, k, np.eye(2), np.array([[False, True]]))
-    np.testing.assert_array_equal(y, [[0, 1]])
-
-
-def test_empty_means_warn():
-    with pytest.warns(RuntimeWarning, match="Mean of empty slice"):
-        assert np.isnan(np.mean(mg.zeros(0)).item())
-
-
-def test_an_unused_parameter_has_no_gradient():
-    x, unused = mg.ones(2, requires_grad=True), mg.ones(2, requires_grad=True)
-    np.sum(x).backward()
-    assert unused.grad is None
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
