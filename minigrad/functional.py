@@ -199,7 +199,9 @@ def softmax(x: X, axis: int | None = -1) -> X:
 @Definition
 def log_softmax(x: X, axis: int | None = -1) -> X:
     """xᵢ − ln Σⱼ exp xⱼ along axis; same shape as x."""
-    return x - logsumexp(x, axis=axis if x.ndim else None, keepdims=True)
+    axis = axis if x.ndim else None
+    c = x - np.max(detached(x), axis=axis, keepdims=True, initial=-np.inf)  # or beside 10⁶ the difference would round
+    return c - logsumexp(c, axis=axis, keepdims=True)
 
 
 @Definition
@@ -314,8 +316,9 @@ def batch_norm(
     if not training and running_mean is not None and running_var is not None:
         std = np.sqrt(running_var.astype(np.float64) + eps)
         shape = (channels,) + (1,) * (x.ndim - 2)
-        standard = (x - np.reshape(running_mean, shape)) / np.reshape(std, shape).astype(x.dtype)
-        return scale_and_shift(standard, weight, bias, 1)
+        c = x - np.reshape(running_mean, shape)  # of float16 in float32, as the statistics are
+        standard = c / np.reshape(std, shape).astype(c.dtype)
+        return scale_and_shift(standard, weight, bias, 1).astype(x.dtype, copy=False)
     n = x.size // channels if channels else 0
     if n == 1:
         raise ValueError(
