@@ -325,12 +325,13 @@ def batch_norm(
             f"batch_norm: one value per channel, x {x.shape}, has no variance in training: "
             "leave out a last batch of one (drop_last=True), call eval(), or use LayerNorm"
         )
+    y = batch_standardise(x, weight, bias, eps)
     if running_mean is not None and running_var is not None and n and not is_recomputing():
-        mean, var = _moments(detached(x))
+        mean, var = _moments(detached(x))  # after all that may raise: both statistics move, or neither
         if np.isfinite(mean).all() and np.isfinite(var).all():  # one NaN would stay in them for ever
             running_mean += momentum * (mean - running_mean)
             running_var += momentum * (var * (n / (n - 1)) - running_var)
-    return batch_standardise(x, weight, bias, eps)
+    return y
 
 
 def _moments(x: Array) -> tuple[Array, Array]:
