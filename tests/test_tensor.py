@@ -266,8 +266,8 @@ def test_arrays_and_numbers_on_either_side():
         lambda x: x.copy(), lambda x: x.argsort(), lambda x: x.nonzero(), lambda x: x.round(1), lambda x: x.astype(np.float64), lambda x: -x, lambda x: +x, lambda x: abs(x), lambda x: x // 2,
     ],
 )  # fmt: skip
-def test_methods_are_numpys(call, rng):
-    x = rng.standard_normal((2, 3)).astype(np.float32)
+def test_methods_are_numpys(call):
+    x = np.array([[-1.0, 0.5, 2.0], [3.0, -0.5, 8.0]], np.float32)  # no sum of them is rounded
     y = call(mg.tensor(x))
     y = y.data if isinstance(y, Tensor) else y
     np.testing.assert_array_equal(y, call(x))

@@ -45,6 +45,22 @@ def exact_mean(x, g):
     return x.sum(-1) / C, [g[:, None] / C + 0 * x]
 
 
+def exact_var(x, g):
+    c = x - mean(x)
+    return mean(c * c)[:, 0], [g[:, None] * c * 2 / C]
+
+
+def exact_std(x, g):
+    c = x - mean(x)
+    y = sqrt(mean(c * c))
+    return y[:, 0], [g[:, None] * c / C / np.where(y == 0, 1, y)]
+
+
+def exact_norm(x, g):
+    y = sqrt(total(x * x))
+    return y[:, 0], [g[:, None] * x / y]
+
+
 def exact_softmax(x, g):
     e = exp(x - x.max(-1, keepdims=True))
     p = e / total(e)
@@ -174,6 +190,9 @@ def instance(x):
 FUNCTIONS = {  # the function, the same exactly, and its inputs beside x
     "sum": (lambda x: np.sum(x, -1), exact_sum, []),
     "mean": (lambda x: np.mean(x, -1), exact_mean, []),
+    "var": (lambda x: np.var(x, -1), exact_var, []),
+    "std": (lambda x: np.std(x, -1), exact_std, []),
+    "norm": (lambda x: np.linalg.norm(x, axis=-1), exact_norm, []),
     "softmax": (F.softmax, exact_softmax, []),
     "log_softmax": (F.log_softmax, exact_log_softmax, []),
     "masked_softmax": (lambda x: F.masked_softmax(x, MASK), exact_masked_softmax, []),

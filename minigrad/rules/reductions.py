@@ -40,9 +40,14 @@ def _wide(x: Any) -> Any:
     return x.astype(np.float32) if x.dtype == np.float16 else x
 
 
+def _double(x: Any) -> Any:
+    """In float64: beside a mean of 10⁶ the spread of float32 drowns, and the square of 10²⁰ overflows."""
+    return x if x.dtype == np.float64 else x.astype(np.float64)
+
+
 def _narrow(y: Any, x: Any) -> Any:
-    """float16 again where x was."""
-    return y.astype(np.float16) if x.dtype == np.float16 else y
+    """In the dtype of x again, unless x is of integers."""
+    return y.astype(x.dtype) if x.dtype.kind == "f" and y.dtype != x.dtype else y
 
 
 @rule(np.sum, linear=True)
@@ -137,7 +142,7 @@ def ptp(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 def var(x, /, axis=None, ddof=0, keepdims=False):
     """Σ (x − mean x)² / (n − ddof)"""
     n = _freedom(x, axis, ddof, "var")
-    wide = _wide(x)
+    wide = _double(x)
     c = wide - np.mean(wide, axis=axis, keepdims=True)
     y = _narrow(np.sum(c * c, axis=axis, keepdims=keepdims) / n, x)
     return y, (lambda g: kept(g, x.shape, axis) * c * (2.0 / n),)
@@ -147,15 +152,16 @@ def var(x, /, axis=None, ddof=0, keepdims=False):
 def std(x, /, axis=None, ddof=0, keepdims=False):
     """√(Σ (x − mean x)² / (n − ddof)); the gradient of elements that are equal, but for rounding, is 0"""
     n = _freedom(x, axis, ddof, "std")
-    y = _narrow(np.std(_wide(x), axis=axis, ddof=ddof, keepdims=keepdims), x)
+    wide = _double(x)
+    spread = np.std(wide, axis=axis, ddof=ddof, keepdims=True)
 
     def pull(g):
-        mean = np.mean(x, axis=axis, keepdims=True)
-        spread = kept(y, x.shape, axis)
-        rounding = spread <= np.finfo(x.dtype).eps * np.absolute(mean)
-        return (x - mean) * kept(g, x.shape, axis) / np.where(rounding, np.inf, spread) / n
+        mean = np.mean(wide, axis=axis, keepdims=True)
+        rounding = spread <= np.finfo(np.float64).eps * np.absolute(mean)
+        return (wide - mean) * kept(g, x.shape, axis) / np.where(rounding, np.inf, spread) / n
 
-    return y, (pull,)
+    y = _narrow(spread, x)
+    return y if keepdims else np.squeeze(y, axis=axes_of(x.shape, axis)), (pull,)
 
 
 def _freedom(x: Any, axis: Any, ddof: float, name: str) -> float:
@@ -224,13 +230,13 @@ def median(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 def logsumexp(x, /, axis=None, keepdims=False):
     """ln Σ eˣ without overflow; the derivative is the softmax: 0 where all are −∞, shared among +∞"""
     axes = axes_of(x.shape, axis)
-    dtype, x = x.dtype, _wide(x)
+    given, x = x, _wide(x)
     top = np.max(detached(x), axis=axes, keepdims=True, initial=-np.inf)
     endless = top == np.inf
     e = np.where(endless, x == top, np.exp(np.where(endless, 0.0, x) - np.where(np.isinf(top), 0.0, top)))
     s = np.sum(e, axis=axes, keepdims=True)
     s = np.where(s == 0, 1.0, s)
-    y = (np.log(s) + top).astype(dtype)
+    y = _narrow(np.log(s) + top, given)
     return y if keepdims else np.squeeze(y, axis=axes), (lambda g: kept(g, x.shape, axis) * (e / s),)
 
 
@@ -256,10 +262,11 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
 @rule()
 def p_norm(x, /, p=2, axis=None, keepdims=False):
     """(Σ |x|ᵖ)^(1/p); the gradient at 0 is 0"""
-    y = _narrow(np.linalg.norm(_wide(x), None if p == 2 else p, axis, keepdims), x)
+    wide = _double(x)
+    y = np.linalg.norm(wide, None if p == 2 else p, axis, keepdims)
 
     def pull(g):
-        unit = x / kept(np.where(y == 0, 1.0, y), x.shape, axis)
-        return kept(g, x.shape, axis) * (unit if p == 2 else np.sign(x) * np.absolute(unit) ** (p - 1))
+        unit = wide / kept(np.where(y == 0, 1.0, y), x.shape, axis)
+        return kept(g, x.shape, axis) * (unit if p == 2 else np.sign(wide) * np.absolute(unit) ** (p - 1))
 
-    return y, (pull,)
+    return _narrow(y, x), (pull,)
