@@ -35,6 +35,7 @@ class Definition(Generic[P, R]):
         self.positional = code.co_argcount
         self.names = code.co_varnames[: self.positional + code.co_kwonlyargcount]
         self.defaults = (function.__defaults__ or ()) + tuple((function.__kwdefaults__ or {}).values())
+        self.first = 0  # which argument's dtype is that of the result
         self.required = len(self.names) - len(self.defaults)
         DEFINITIONS.append(self)
 
@@ -47,14 +48,15 @@ class Definition(Generic[P, R]):
             values = self._bind(args, kwargs)
         if self.check is not None:
             self.check(*values)
-        if self.fast is None:
-            return self.slow(*values)
         dtype = getattr(values[self.first], "dtype", None)
         if dtype is not None and dtype.char == "e":  # float16 is computed in float32
             wide = (np.astype(x, np.float32) if getattr(x, "dtype", None) == np.float16 else x for x in values)
-            narrow: Any = np.astype(cast(Any, self.fast.apply(*self.order(tuple(wide)))), np.float16)
+            narrow: Any = np.astype(cast(Any, self._run(tuple(wide))), np.float16)
             return cast(R, narrow)
-        return cast(R, self.fast.apply(*self.order(values)))
+        return self._run(values)
+
+    def _run(self, values: tuple[Any, ...]) -> R:
+        return self.slow(*values) if self.fast is None else cast(R, self.fast.apply(*self.order(values)))
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         """The values of all arguments, in order."""
