@@ -582,14 +582,15 @@ def _pull(
 @implements(Tensor.backward)
 def backward(output: Tensor, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
     """`output.backward(...)`."""
-    leaves = _pull([output], [gradient], None, retain_graph, create_graph)
-    _mode.reached = [weakref.ref(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_parameter]
-    for leaf, g in leaves.items():
-        leaf = cast(Tensor, leaf)
-        if leaf.grad is None:
-            leaf.grad = g
-        else:
-            leaf.grad = leaf.grad + g if create_graph else Tensor(leaf.grad.data + g.data)
+    arrived = cast(dict[Tensor, Tensor], _pull([output], [gradient], None, retain_graph, create_graph))
+    for leaf, g in arrived.items():
+        if leaf.grad is not None:
+            if leaf.grad.shape != g.shape:
+                raise ValueError(f"a leaf of shape {leaf.shape} has a .grad of shape {leaf.grad.shape}: set it to None")
+            arrived[leaf] = leaf.grad + g if create_graph else Tensor(np.asarray(leaf.grad._array + g._array))
+    for leaf, g in arrived.items():  # not before all sums are made: every leaf gets its gradient, or none does
+        leaf.grad = g
+    _mode.reached = [weakref.ref(leaf) for leaf in arrived if leaf.is_parameter]
 
 
 def grad(

@@ -173,6 +173,17 @@ def test_a_graph_whose_backward_pass_failed_is_whole_if_retained_and_refused_oth
                 y.backward()
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_gradient_that_cannot_be_added_to_keeps_all_others_as_they_were(create_graph):
+    leaves = [leaf(1.0, 2.0) for _ in range(3)]
+    leaves[1].grad = mg.ones(5)
+    with pytest.raises(ValueError, match=r"a leaf of shape \(2,\) has a .grad of shape \(5,\): set it to None"):
+        np.sum(leaves[0] * leaves[1] * leaves[2]).backward(create_graph=create_graph)
+    assert leaves[0].grad is None
+    assert leaves[2].grad is None
+    assert leaves[1].grad.shape == (5,)
+
+
 def test_a_hook_that_fails_stays_until_it_is_removed():
     x = leaf(1.0)
     remove = x.register_hook(fails)
@@ -229,6 +240,19 @@ def test_a_step_with_a_gradient_of_the_wrong_shape_changes_no_parameter(optimize
         np.testing.assert_array_equal(value, averages[name])
     opt.step()
     assert state(model) != before
+
+
+def test_a_step_of_several_groups_changes_none_if_one_does_not_fit(model):
+    opt = mg.optim.Adam([{"params": list(model[0].parameters())}, {"params": list(model[2].parameters()), "lr": 0.1}])
+    before, averages = state(model), {k: np.copy(v) for k, v in opt.state_dict().items()}
+    gradient = model[2].bias.grad
+    model[2].bias.grad = mg.ones(7)
+    with pytest.raises(ValueError, match=r"its gradient \(7,\)"):
+        opt.step()
+    model[2].bias.grad = gradient
+    assert state(model) == before
+    for name, value in opt.state_dict().items():
+        np.testing.assert_array_equal(value, averages[name])
 
 
 def test_clipping_that_refuses_a_gradient_changes_none(model):

@@ -51,8 +51,8 @@ class Buffer:
         for p, (value, _, _) in zip(self.parameters, self.views, strict=True):
             p.data = value
 
-    def gather(self) -> list[tuple[slice, int]]:
-        """Take the gradients over; gives the longest stretches of the buffer that have them, and their steps so far."""
+    def gather(self) -> list[int]:
+        """Take the gradients over; gives which parameters have one. ValueError if one does not fit."""
         present = []
         for i, (p, (value, gradient, shape)) in enumerate(zip(self.parameters, self.views, strict=True)):
             if p.grad is None:
@@ -72,6 +72,10 @@ class Buffer:
                 )
             gradient[...] = g
             present.append(i)
+        return present
+
+    def count(self, present: list[int]) -> list[tuple[slice, int]]:
+        """One more step for these parameters; gives the longest stretches of the buffer of as many steps, and these."""
         self.steps[present] += 1
         steps = self.steps.tolist()
         runs: list[tuple[slice, int]] = []
@@ -146,9 +150,10 @@ class Optimizer:
         """Change each parameter that has a gradient."""
         if not self._checked:
             self._look_for_mistakes()
-        for group, buffer in self.buffers:
+        gathered = [(group, buffer, buffer.gather()) for group, buffer in self.buffers]  # all fit, or nothing changes
+        for group, buffer, present in gathered:
             arrays = [buffer.memory[name] for name in self.memories]
-            for part, step in buffer.gather():
+            for part, step in buffer.count(present):
                 for start in range(part.start, part.stop, _CHUNK):
                     chunk = slice(start, min(start + _CHUNK, part.stop))
                     memories = (array[chunk] for array in arrays)
