@@ -233,6 +233,8 @@ TABLE = {
         Row("large numbers in float16", "np.std(x)", "[6e4, -6e4]", "6e4", "[0.5, -0.5]", "float16"),
         Row("many classes in float16", "F.log_softmax(x)[0]", "np.zeros(70000)", "-np.log(70000)", dtype="float16"),
         Row("a million rows in float32", "np.sum((x + np.zeros((10**6, 2), np.float32)) * 0.1).backward(); x.grad", "[0, 0]", "[1e5, 1e5]", dtype="float32"),
+        Row("a million rows in float32", "np.sum(x, axis=0)", "np.full((10**6, 2), 0.1)", "[1e5, 1e5]", dtype="float32"),
+        Row("a million rows in float32", "np.mean(x, axis=0)", "np.full((10**6, 2), 0.1)", "[0.1, 0.1]", dtype="float32"),
         Row("an ndarray on the left", "np.ones(2) * x", "[1, 2]", "[1, 2]", "[1, 1]"),
         Row("what is not used", "(x[0] * 1.0).backward(); unused = mg.ones(1, requires_grad=True); unused.grad", "[1]", "None"),
     ],
