@@ -73,6 +73,11 @@ def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
         def gradients(g: Any) -> dict[Vertex, Any]:
             repeated, nodes = again()
             record = isinstance(g, Tensor)
+            if record and any(type(v) is Node and v not in given for v in ends):
+                raise RuntimeError(
+                    "checkpoint: its gradient can be differentiated only where each tensor that the function uses "
+                    "is a leaf or is handed to it: mg.checkpoint(f, x, y)"
+                )
             with enable_grad() if record else no_grad():
                 return propagate(nodes, {vertex(repeated): g}, {v: given.get(v) for v in ends}, record, record)
 

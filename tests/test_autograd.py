@@ -533,3 +533,25 @@ def test_the_time_of_a_graph_grows_with_its_nodes_and_not_its_paths():
         y = (y + y) * 0.5
     y.backward()  # over 2¹⁰⁰⁰ paths
     assert x.grad.item() == 1
+
+
+def test_numbers_keep_the_precision_of_what_they_stand_beside():
+    x = mg.tensor(np.array(0.1), requires_grad=True)
+    for _ in range(2):  # a second gradient is added to the first
+        (x * 0.1).backward()
+    assert x.grad.dtype == np.float64
+    assert x.grad.item() == 0.2
+    np.sum(x).backward(0.1)
+    assert x.grad.item() == 0.2 + 0.1
+    y = mg.tensor(np.array([1.0, 2.0]))
+    assert np.dot(y, 0.1).data[0] == 0.1
+    assert mg.index_update(y, 0, 0.1).data[0] == 0.1
+    assert np.dot(0.1, mg.ones(2)).dtype == np.float32
+
+
+def test_a_checkpoint_of_results_from_around_it_says_why_it_has_no_second_derivative():
+    x = mg.tensor([1.0, 2.0], requires_grad=True)
+    y = np.exp(x)
+    z = mg.checkpoint(lambda: np.sum(y * y))
+    with pytest.raises(RuntimeError, match=r"handed to it: mg\.checkpoint\(f, x, y\)"):
+        mg.autograd.grad(z, x, create_graph=True)

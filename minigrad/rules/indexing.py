@@ -157,7 +157,8 @@ def index_add(x: Any, index: Any, values: Any) -> Any:
 def _writable(name: str, x: Any, values: Any) -> tuple[Any, Any]:
     x = x if isinstance(x, Tensor) else as_array(x)
     if not isinstance(values, Tensor):
-        values = as_array(values)
+        number = isinstance(values, float | np.floating)  # takes the dtype of x, as beside an operator
+        values = as_array(values, x.dtype if number and x.dtype.kind == "f" else None)
     if not np.can_cast(values.dtype, x.dtype, "same_kind"):
         raise TypeError(f"{name}: values of dtype {values.dtype.name} cannot be written into x of dtype {x.dtype.name}")
     return x, values

@@ -52,7 +52,14 @@ def _vecdot(x: Any, y: Any, /, axis: int = -1) -> Any:
 
 
 def _pair(x: Any, y: Any) -> tuple[Any, Any]:
-    return (x if isinstance(x, Tensor) else as_array(x)), (y if isinstance(y, Tensor) else as_array(y))
+    return _beside(x, y), _beside(y, x)
+
+
+def _beside(x: Any, other: Any) -> Any:
+    """x as a Tensor or an array; a Python number in the other's dtype, as beside an operator."""
+    if isinstance(x, float | np.floating) and hasattr(other, "dtype"):
+        return np.asarray(x, np.result_type(other.dtype, 1.0))
+    return x if isinstance(x, Tensor) else as_array(x)
 
 
 @implements(np.dot)
