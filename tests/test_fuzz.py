@@ -1,0 +1,150 @@
+"""Random programs held to NumPy's complex step: values, gradients, second derivatives, and what must be refused."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minigrad as mg
+
+from . import programs
+from .programs import LEAVES, MODES, Grower, check, code, shrunk
+
+
+@st.composite
+def random_programs(draw):
+    """Programs of a few steps, each choice drawn by Hypothesis, so that a failure shrinks by itself."""
+    return Grower(lambda n: draw(st.integers(0, n - 1))).program()
+
+
+@given(random_programs())
+def test_every_value_and_gradient_of_a_random_program_is_that_of_numpy(program):
+    try:
+        check(program)
+    except Exception as error:
+        raise AssertionError(f"{error}\n{code(program)}") from error
+
+
+def grown(seed):
+    choices = iter(np.random.default_rng(seed).integers(0, 1 << 30, 8000).tolist())
+    return Grower(lambda n: next(choices) % n).program()
+
+
+def fails(program):
+    try:
+        check(program)
+    except Exception:
+        return True
+    return False
+
+
+def test_programs_use_every_operation_every_mode_and_every_other_step():
+    grown_programs = [grown(seed) for seed in range(800)]
+    steps = [step for program in grown_programs for step in program.steps]
+    assert {step.op for step in steps} >= {*programs.OPS, "leaf", "array", "number", "detach", "hook", "attempt"}
+    assert {program.mode for program in grown_programs} == set(MODES)
+    assert {step.settings["made"] for step in steps if step.op == "leaf"} == set(LEAVES)
+    assert any(program.blocks for program in grown_programs)
+    assert any(not step.recorded for step in steps)
+
+
+@cache
+def sound_programs():
+    return [program for program in map(grown, range(100)) if not fails(program)]
+
+
+def rule_named(name):
+    return next(rule for rule in mg.autograd.RULES if rule.name == name)
+
+
+def wrong_sign(monkeypatch):
+    sin = rule_named("sin")
+    monkeypatch.setattr(sin, "function", lambda x, /: (np.sin(x), (lambda g: -g * np.cos(x),)))
+
+
+def forgotten_unbroadcast(monkeypatch):
+    def first(g, shape):
+        return g[tuple(slice(0, n) for n in (1,) * (g.ndim - len(shape)) + shape)].reshape(shape)
+
+    monkeypatch.setattr(mg.autograd, "unbroadcast", first)
+
+
+def hook_ignored(monkeypatch):
+    monkeypatch.setattr(mg.autograd, "call_hooks", lambda at, g: g)
+
+
+def gradient_overwritten(monkeypatch):
+    real = mg.autograd.propagate
+
+    class Overwriting(dict):
+        def get(self, key, default=None):
+            return default  # nothing has arrived yet, each time
+
+    def propagate(nodes, cotangents, *rest):
+        return real(nodes, Overwriting(cotangents), *rest)
+
+    monkeypatch.setattr(mg.autograd, "propagate", propagate)
+
+
+def retained_freed(monkeypatch):
+    real = mg.autograd.propagate
+
+    def propagate(nodes, cotangents, targets, retain_graph, create_graph):
+        return real(nodes, cotangents, targets, False, create_graph)
+
+    monkeypatch.setattr(mg.autograd, "propagate", propagate)
+
+
+def freed_retained(monkeypatch):
+    real = mg.autograd.propagate
+
+    def propagate(nodes, cotangents, targets, retain_graph, create_graph):
+        return real(nodes, cotangents, targets, True, create_graph)
+
+    monkeypatch.setattr(mg.autograd, "propagate", propagate)
+
+
+def detach_that_does_not(monkeypatch):
+    monkeypatch.setattr(mg.Tensor, "detach", lambda self: self)
+
+
+def second_order_of_the_first(monkeypatch):
+    real = mg.autograd._replay
+
+    def replay(nodes, needed, targets):
+        return {
+            node: [lambda g, p=p: mg.Tensor(p(g.data)) for p in node.pullbacks] for node in real(nodes, needed, targets)
+        }
+
+    monkeypatch.setattr(mg.autograd, "_replay", replay)
+
+
+BROKEN = [
+    wrong_sign, forgotten_unbroadcast, hook_ignored, gradient_overwritten, retained_freed, freed_retained,
+    detach_that_does_not, second_order_of_the_first,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("break_it", BROKEN, ids=lambda f: f.__name__)
+def test_a_broken_engine_is_caught_within_a_hundred_programs(break_it, monkeypatch):
+    sound = sound_programs()
+    break_it(monkeypatch)
+    assert any(fails(program) for program in sound)
+
+
+def test_a_failing_program_shrinks_to_the_operation_that_is_wrong(monkeypatch):
+    wrong_sign(monkeypatch)
+
+    def fails_by_sin(program):
+        return program.has("sin") and fails(program)
+
+    small = shrunk(next(filter(fails_by_sin, map(grown, range(400)))), fails_by_sin)
+    assert small.operations == 1
+    assert "np.sin(v" in code(small)
+
+
+def test_what_is_printed_is_python():
+    for seed in range(50):
+        compile(code(grown(seed)), "program", "exec")
