@@ -153,6 +153,8 @@ class Tensor(NDArrayOperatorsMixin):
     def data(self, array: Array) -> None:
         if not isinstance(array, np.ndarray):
             raise TypeError(f"data is an ndarray, not {type(array).__name__}: of a Tensor y, that is y.data")
+        if self.node is not None:
+            raise ValueError("data can be replaced on leaves only: use x.detach() for a tensor outside of the graph")
         if self._requires_grad:
             needs_float("data of a tensor that requires a gradient", array.dtype)
         self._array = array

@@ -190,7 +190,7 @@ def check_layer(layer: Module, *inputs: Any, order: int = 1) -> None:
             start_again()
             for p, x in zip(parameters, xs, strict=False):
                 stand_in = +x
-                p.data, p.node = stand_in.data, stand_in.node
+                p._array, p.node = stand_in._array, stand_in.node
             return layer(*xs[len(parameters) :])
 
         values = [p.data.astype(np.float64) for p in parameters]
@@ -235,6 +235,6 @@ def _replaying(layer: Module) -> Iterator[Callable[[], None]]:
     finally:
         start_again()
         for p, array in data:
-            p.data, p.node = array, None
+            p._array, p.node = array, None
         for module, mode in modes:
             module.training = mode

@@ -2,7 +2,7 @@
 
 A program is a list of steps, each with the numbers of the steps that it takes its inputs from, so the same list runs
 everywhere, shrinks by replacing steps with their values, and prints as code. A Hypothesis state machine would have to
-write such a list down as well, to run it again for each perturbed element, and takes longer for each of its steps.
+write such a list down as well, to run it again for each perturbed element.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ import minigrad as mg
 import minigrad.functional as F
 from minigrad.autograd import history
 
-GUARDED = hasattr(mg, "debug")  # without the guard, an array changed before backward gives whatever it gives
-CLOSED_OVER = False  # a gradient of a checkpoint that uses a value from around it cannot be differentiated: KeyError
 TINY = 1e-30  # a complex step: its square is lost beside any value, so the imaginary part is an exact derivative
 STEP = 1e-5  # a real one, for the second derivative: its central difference is good to 1e-10 of the fifth derivative
 
@@ -34,7 +32,7 @@ class Op:
     takes: how its inputs and settings are chosen (a method of Grower). ours: on Tensors. theirs: in PyTorch; as ours
     with T for np unless given. plain: in NumPy, analytic, on complex arrays; as ours unless given. safe: on arrays,
     whether the inputs are away from kinks, ties and poles: there the conventions of minigrad and PyTorch differ on
-    purpose (FIELD.md, section 4), and a difference means nothing.
+    purpose (tests/edge_cases.md), and a difference means nothing.
     """
 
     takes: str
@@ -661,8 +659,6 @@ class Grower:
             inputs = [self.values[i] for i in args]
             if name in ONLY_TENSORS and args[0] not in self.visible:
                 raise NoFit
-            if name in ROUNDS_NUMBERS and any(isinstance(x, float) for x in inputs):
-                raise NoFit
             step = Step(name, args, settings, recorded=not self.maybe(16))
             with np.errstate(all="ignore"):
                 if not called(SAFE[name], step, inputs):
@@ -699,7 +695,7 @@ class Grower:
 
     def extra(self) -> None:
         """Something that makes no value: a hook, a detached part, a forbidden write, or a mutation."""
-        kind = self.among(("hook", "detach", "attempt") + ("mutate",) * (3 * GUARDED))
+        kind = self.among(("hook", "detach", "attempt", "mutate"))
         x = self.any()
         if kind == "detach" and x in self.live:
             self.add(Step("detach", (x,)), self.values[x])
@@ -716,6 +712,8 @@ class Grower:
             return
         x = self.among(kept)
         how = "data" if self.steps[x].op == "array" else self.among(MUTATIONS)
+        if how == "rebind" and self.steps[x].op != "leaf":  # which a result refuses
+            how = "data"
         self.values = [v.copy() if isinstance(v, np.ndarray) else v for v in self.values]  # no chain of views here
         self.values[x] = changed(self.values[x])
         self.add(Step("mutate", (x,), {"how": how}), None, visible=False)
@@ -732,7 +730,7 @@ class Grower:
                 self.extra()
             else:
                 self.checkpointed(blocks)
-        if GUARDED and self.maybe(3):
+        if self.maybe(3):
             self.mutation()
         used = {i for step in self.steps if step.op in OPS for i in step.args}
         sinks = [i for i in self.visible if i not in used and i in self.live]
@@ -745,7 +743,7 @@ class Grower:
         if mode == "second" and any(step.op in ("mutate", "embedding_padded") for step in self.steps):
             # the second derivative is that of a program in which later values move, too, or a row must not
             mode = "create_graph"
-        if mode in ("create_graph", "second") and not CLOSED_OVER:
+        if mode in ("create_graph", "second"):  # a checkpoint is then to be handed all that it uses
             blocks = [(first, last, self.taken(first, last)) for first, last, _ in blocks]
         return Program(tuple(self.steps), tuple(blocks), roots, tuple(targets), mode)
 
@@ -763,7 +761,6 @@ class Grower:
 SHAPES = ((3,), (2, 3), (3, 3), (), (2, 1), (2, 2, 3), (1, 3), (4,), (0,), (2, 0))
 NAMED = tuple(OPS)
 ONLY_TENSORS = frozenset(name for name, op in OPS.items() if re.search(r"\bx\.(reshape|mT|T)\b|index_", op.ours))
-ROUNDS_NUMBERS = ("outer", "tensordot", "index_update", "index_add")  # a Python float becomes float32 beside float64
 
 
 def changed(x: Any) -> Any:
@@ -935,7 +932,7 @@ class Ours:
         if not all(r.requires_grad for r, _ in roots):
             return
         nodes = history([r.node or r for r, _ in roots])
-        names = {node.rule.name for node in nodes}
+        names = {node.rule.name for node in nodes} | {"multiply"}  # the roots are weighted
         try:
             self.differentiate(roots, leaves)
         except RuntimeError as error:

@@ -290,3 +290,18 @@ def test_two_threads_are_guarded_each_for_itself():
     for thread in threads:
         thread.join()
     assert errors == [1] * 50
+
+
+def test_the_array_of_a_result_cannot_be_replaced():
+    y = np.exp(leaf(1.0))
+    with pytest.raises(ValueError, match=r"data can be replaced on leaves only: use x\.detach\(\)"):
+        y.data = np.zeros(1, np.float32)
+
+
+def test_lists_and_arrays_in_an_index_are_copied():
+    for rows in ([0, 0], np.array([0, 0])):
+        x = leaf(1.0, 2.0)
+        y = np.sum(x[None][:, rows] * 3)
+        rows[1] = 1
+        y.backward()
+        assert x.grad.tolist() == [6, 0]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from minigrad.autograd import implements, rule
-from minigrad.tensor import Tensor, as_array
+from minigrad.tensor import Tensor, as_array, detached
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
@@ -37,10 +37,13 @@ def _getitem(x: Any, index: Any) -> Any:
 
 
 def _plain(index: Any) -> Any:
-    """The index with arrays in place of Tensors."""
-    if isinstance(index, Tensor):
-        return index.data
-    return tuple(map(_plain, index)) if isinstance(index, tuple) else index
+    """The index with arrays of its own in place of arrays, lists and Tensors, which may be written into later."""
+    if isinstance(index, tuple):
+        return tuple(map(_plain, index))
+    index = detached(index)
+    if isinstance(index, list):
+        return np.array(index) if index else np.zeros(0, np.intp)
+    return index.copy() if isinstance(index, np.ndarray) else index
 
 
 def _is_basic(index: Any) -> bool:
