@@ -3,33 +3,50 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from minigrad import checks
 from minigrad.tensor import Tensor, as_array
 
-
-class _Local(threading.local):
-    generator: np.random.Generator | None = None  # made when it is first asked for: importing NumPy's takes 10 ms
-
-
-_local = _Local()  # each thread draws from its own, so that what two threads draw does not depend on who is first
+_generator: np.random.Generator | None = None  # made when it is first asked for: importing NumPy's takes 10 ms
+_lock = threading.Lock()
+_of_thread = threading.local()  # .generator: of a thread that called seed itself
 
 
 def seed(n: int | None = None) -> None:
-    """Start this thread's generator anew from n; the same n, the same numbers. None: from the system's entropy."""
-    if n is not None and (not isinstance(n, int | np.integer) or n < 0):
-        raise TypeError(f"a seed is a whole number from 0 on, not {n!r}")
+    """Start minigrad's generator anew from n; the same n, the same numbers. None: from the system's entropy.
+
+    In any other thread than the main one, that thread gets a generator of its own, so that several may each train a
+    model; a thread that calls nothing draws from the main one's.
+    """
+    if n is not None:
+        checks.whole("seed", n=n)
+    if threading.current_thread() is not threading.main_thread():
+        _of_thread.generator = np.random.default_rng(n)
+        return
     default_generator().bit_generator.state = np.random.default_rng(n).bit_generator.state
 
 
 def default_generator() -> np.random.Generator:
-    """The generator, one in each thread, that is drawn from where none is passed in."""
-    if _local.generator is None:
-        _local.generator = np.random.default_rng()
-    return _local.generator
+    """The generator that is drawn from where none is passed in."""
+    global _generator
+    own: np.random.Generator | None = getattr(_of_thread, "generator", None)
+    if own is not None:
+        return own
+    with _lock:
+        if _generator is None:
+            _generator = np.random.default_rng()
+        return _generator
+
+
+def generator(name: str, rng: np.random.Generator | None) -> np.random.Generator:
+    """What the function of this name draws from: rng, or minigrad's generator."""
+    checks.generator(name, rng)
+    return default_generator() if rng is None else rng
 
 
 def tensor(data: Any, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
@@ -44,7 +61,7 @@ def tensor(data: Any, dtype: DTypeLike | None = None, requires_grad: bool = Fals
             [3., 4.]], requires_grad=True)
     """
     array = as_array(_constant(data), dtype)
-    return Tensor(array.copy() if isinstance(data, np.ndarray | Tensor) else array, requires_grad)
+    return _leaf("tensor", array.copy() if isinstance(data, np.ndarray | Tensor) else array, requires_grad)
 
 
 def _constant(data: Any) -> Any:
@@ -55,55 +72,81 @@ def _constant(data: Any) -> Any:
     return data
 
 
-def _shape(args: tuple[Any, ...]) -> Any:
-    return args[0] if len(args) == 1 else args
+def _shape(name: str, args: tuple[Any, ...]) -> tuple[int, ...]:
+    return checks.shape(name, args[0] if len(args) == 1 else args)
+
+
+def _leaf(name: str, array: Any, requires_grad: bool) -> Tensor:
+    checks.flag(name, requires_grad=requires_grad)
+    return Tensor(array, requires_grad)
 
 
 def zeros(*shape: Any, dtype: DTypeLike = np.float32, requires_grad: bool = False) -> Tensor:
     """Zeros; the shape as a tuple or as separate numbers, as in all of these."""
-    return Tensor(np.zeros(_shape(shape), dtype), requires_grad)
+    return _leaf("zeros", np.zeros(_shape("zeros", shape), dtype), requires_grad)
 
 
 def ones(*shape: Any, dtype: DTypeLike = np.float32, requires_grad: bool = False) -> Tensor:
     """Ones."""
-    return Tensor(np.ones(_shape(shape), dtype), requires_grad)
+    return _leaf("ones", np.ones(_shape("ones", shape), dtype), requires_grad)
 
 
 def full(shape: Any, fill_value: Any, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
     """An array full of one value, of that value's dtype."""
-    return Tensor(np.broadcast_to(as_array(_constant(fill_value), dtype), shape).copy(), requires_grad)
+    value, shape = as_array(_constant(fill_value), dtype), checks.shape("full", shape)
+    try:
+        array = np.broadcast_to(value, shape).copy()
+    except ValueError:
+        raise ValueError(f"full: fill_value of shape {value.shape} does not broadcast to shape {shape}") from None
+    return _leaf("full", array, requires_grad)
 
 
 def arange(*args: Any, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
     """start (0), stop, step (1), as `np.arange`; floats make float32, integers int64."""
+    named = dict(zip(["stop"] if len(args) == 1 else ["start", "stop", "step"], args, strict=False))
+    checks.number("arange", **named)
+    step = named.get("step", 1)
+    if step == 0 or abs((named.get("stop", 0) - named.get("start", 0)) / step) > checks.MOST_NUMBERS:
+        raise ValueError(f"arange: a step of {step} does not lead from start to stop in any number that memory holds")
     array = np.arange(*args, dtype=dtype)
-    return Tensor(array.astype(np.float32) if dtype is None and array.dtype == np.float64 else array, requires_grad)
+    array = array.astype(np.float32) if dtype is None and array.dtype == np.float64 else array
+    return _leaf("arange", array, requires_grad)
 
 
 def eye(n: int, m: int | None = None, dtype: DTypeLike = np.float32, requires_grad: bool = False) -> Tensor:
     """Ones on the diagonal of an n × m matrix (m = n unless given), zeros elsewhere."""
-    return Tensor(np.eye(n, m, dtype=dtype), requires_grad)
+    n, m = checks.shape("eye", (n, n if m is None else m))
+    return _leaf("eye", np.eye(n, m, dtype=dtype), requires_grad)
 
 
 def zeros_like(x: Any, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
     """Zeros of the shape and dtype of x."""
-    return Tensor(np.zeros_like(as_array(x), dtype), requires_grad)
+    return _leaf("zeros_like", np.zeros_like(as_array(x), dtype), requires_grad)
 
 
 def ones_like(x: Any, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
     """Ones of the shape and dtype of x."""
-    return Tensor(np.ones_like(as_array(x), dtype), requires_grad)
+    return _leaf("ones_like", np.ones_like(as_array(x), dtype), requires_grad)
+
+
+def _drawn(
+    name: str, draw: Callable[..., Any], shape: tuple[Any, ...], dtype: DTypeLike, requires_grad: bool
+) -> Tensor:
+    dtype = np.dtype(dtype)
+    if dtype.kind != "f":
+        raise TypeError(f"{name}: dtype must be floating-point, not {dtype.name}")
+    return _leaf(name, np.asarray(draw(_shape(name, shape))).astype(dtype), requires_grad)
 
 
 def randn(
     *shape: Any, dtype: DTypeLike = np.float32, rng: np.random.Generator | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Draws from the normal distribution of mean 0 and variance 1."""
-    return Tensor(np.asarray((rng or default_generator()).standard_normal(_shape(shape))).astype(dtype), requires_grad)
+    return _drawn("randn", generator("randn", rng).standard_normal, shape, dtype, requires_grad)
 
 
 def rand(
     *shape: Any, dtype: DTypeLike = np.float32, rng: np.random.Generator | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Draws from the uniform distribution on [0, 1)."""
-    return Tensor(np.asarray((rng or default_generator()).random(_shape(shape))).astype(dtype), requires_grad)
+    return _drawn("rand", generator("rand", rng).random, shape, dtype, requires_grad)

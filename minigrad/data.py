@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minigrad.creation import default_generator
-from minigrad.tensor import Array
+from minigrad import checks
+from minigrad.creation import generator
+from minigrad.tensor import Array, Tensor
 
 _NONE = np.arange(0)
 
@@ -37,11 +38,12 @@ class DataLoader:
         drop_last: bool = False,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self.arrays = [np.asarray(a) for a in arrays]
+        self.arrays = [_array(i, a) for i, a in enumerate(arrays)]
         if not self.arrays or any(a.ndim == 0 for a in self.arrays) or len({len(a) for a in self.arrays}) > 1:
             raise ValueError(f"DataLoader needs arrays of one length, got the shapes {[a.shape for a in self.arrays]}")
-        if not isinstance(batch_size, int | np.integer) or batch_size < 1:
-            raise ValueError(f"DataLoader: batch_size must be a whole number from 1 on, not {batch_size!r}")
+        checks.whole("DataLoader", 1, batch_size=batch_size)
+        checks.flag("DataLoader", shuffle=shuffle, drop_last=drop_last)
+        checks.generator("DataLoader", rng)
         self.batch_size = int(batch_size)
         self.shuffle = shuffle
         self.drop_last = drop_last
@@ -66,7 +68,7 @@ class DataLoader:
             yield tuple(a[batch] for a in self.arrays)
 
     def _generator(self) -> np.random.Generator:
-        return self.rng or default_generator()
+        return generator("DataLoader", self.rng)
 
     def state_dict(self) -> dict[str, Any]:
         """The generator's state, and the indices that are left of the pass at hand: none between two passes."""
@@ -74,18 +76,29 @@ class DataLoader:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there, with the generator too; ValueError for a state that does not fit, and nothing changes."""
+        if not isinstance(state, Mapping):
+            raise TypeError(f"DataLoader: state must be a dict of state_dict(), not {checks.shown(state)}")
         n = len(self.arrays[0])
-        generator = self._generator().bit_generator
+        drawn_from = self._generator().bit_generator
         left = np.asarray(state.get("left"))
         if state.keys() != {"generator", "left"} or left.ndim != 1 or left.dtype.kind != "i":
             raise ValueError(f"this state does not fit DataLoader: it has {', '.join(state)}, expected generator, left")
         if left.size and not (left.min() >= 0 and left.max() < n):
             raise ValueError(f"this state does not fit DataLoader: it is of other data than these {n}")
         try:
-            type(generator)(0).state = state["generator"]  # a trial: it may fail half-way
+            type(drawn_from)(0).state = state["generator"]  # a trial: it may fail half-way
         except (TypeError, ValueError, LookupError, OverflowError) as error:
             raise ValueError(
-                f"this state does not fit DataLoader: it has no generator of {type(generator).__name__} ({error})"
+                f"this state does not fit DataLoader: it has no generator of {type(drawn_from).__name__} ({error})"
             ) from None
-        generator.state = state["generator"]
+        drawn_from.state = state["generator"]
         self._left = self._resumed = left.copy()
+
+
+def _array(i: int, data: ArrayLike) -> Array:
+    if isinstance(data, Tensor):
+        raise TypeError(f"DataLoader: arrays[{i}] is a Tensor, and batches are ndarrays: pass its .data")
+    try:
+        return np.asarray(data)
+    except ValueError:
+        raise ValueError(f"DataLoader: arrays[{i}] must have rows of equal length") from None

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from minigrad import checks
 from minigrad.autograd import is_recomputing
-from minigrad.creation import default_generator
+from minigrad.creation import generator
 from minigrad.definitions import Definition
 from minigrad.rules.elementwise import erf as erf
 from minigrad.rules.reductions import logsumexp as logsumexp
@@ -29,34 +30,29 @@ X = Any  # a Tensor or an ndarray: what comes in decides what comes out
 ARRAYS = (Tensor, np.ndarray)
 
 
-def floats(name: str, **inputs: X) -> None:
-    """Refuse what is no floating-point array, or is of another dtype than the others; None is passed over."""
+def floats(name: str, optional: tuple[str, ...] = (), **inputs: X) -> None:
+    """Refuse what is no floating-point array, or is of another dtype than the others; the optional ones may be None."""
     dtype = None
-    for x in inputs.values():
-        if x is not None:
+    for what, x in inputs.items():
+        if x is not None or what not in optional:
             if not isinstance(x, ARRAYS) or x.dtype.kind != "f" or (dtype is not None and x.dtype != dtype):
-                raise TypeError(f"{name}: {_what_is_wrong(inputs)}")
+                raise TypeError(f"{name}: {_what_is_wrong(inputs, optional)}")
             dtype = x.dtype
 
 
-def _what_is_wrong(inputs: dict[str, X]) -> str:
+def _what_is_wrong(inputs: dict[str, X], optional: tuple[str, ...]) -> str:
+    inputs = {what: x for what, x in inputs.items() if x is not None or what not in optional}
     for what, x in inputs.items():
-        if x is not None and not isinstance(x, ARRAYS):
+        if not isinstance(x, ARRAYS):
             return f"{what} must be a Tensor or an ndarray, not {type(x).__name__}"
-        if x is not None and x.dtype.kind != "f":
+        if x.dtype.kind != "f":
             return f"{what} must be floating-point, not {x.dtype.name}: use .astype(np.float32)"
-    kinds = {what: x.dtype.name for what, x in inputs.items() if x is not None}
+    kinds = {what: x.dtype.name for what, x in inputs.items()}
     first, *_, last = kinds
     return (
         f"{', '.join(f'{what} is {kind}' for what, kind in kinds.items())}, they must be of one dtype: "
         f"use {first}.astype(np.{kinds[last]})"
     )
-
-
-def positive_number(name: str, **numbers: float) -> None:
-    for what, n in numbers.items():
-        if not (isinstance(n, (int, float, np.number)) and 0 < n < math.inf):
-            raise ValueError(f"{name}: {what} must be a positive number, not {n!r}")
 
 
 def _equal_shapes(name: str, input: X, target: X) -> None:
@@ -68,17 +64,32 @@ def _equal_shapes(name: str, input: X, target: X) -> None:
 
 
 def _reduction(name: str, reduction: str) -> None:
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"{name}: reduction must be 'mean', 'sum' or 'none', not {reduction!r}")
+    checks.one_of(name, ("mean", "sum", "none"), reduction=reduction)
+
+
+def _axis(name: str, axis: int | None, ndim: int) -> None:
+    """An axis is None or a number of one; also a 0-d array has a last one."""
+    if axis is not None:
+        checks.whole(name, -math.inf, axis=axis)
+        if not -max(ndim, 1) <= axis < max(ndim, 1):
+            raise ValueError(f"{name}: axis {checks.shown(axis)} is out of bounds for an array of {ndim} axes")
+
+
+def _integers(name: str, ids: ArrayLike | Tensor, what: str) -> Array:
+    try:
+        array = np.asarray(detached(ids))
+    except ValueError:
+        raise ValueError(f"{name}: {what} must be integers in rows of equal length, not {checks.shown(ids)}") from None
+    if array.size == 0 and array.dtype.kind == "f":  # as an empty list's is
+        return array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name}: {what} must be integers, not {array.dtype.name}")
+    return array
 
 
 def whole_numbers(name: str, ids: ArrayLike | Tensor, size: int, what: str, ignore: int | None = None) -> Array:
     """ids as an integer array, each from 0 to size − 1 (or equal to ignore); else TypeError or IndexError."""
-    ids = np.asarray(detached(ids))
-    if ids.size == 0:
-        ids = ids.astype(np.int64)
-    if ids.dtype.kind not in "iu":
-        raise TypeError(f"{name}: {what} must be integers, not {ids.dtype.name}")
+    ids = _integers(name, ids, what)
     if ids.size and (ids.min() < 0 or ids.max() >= size):
         wrong = (ids < 0) | (ids >= size)
         if ignore is not None:
@@ -145,14 +156,25 @@ def softplus(x: X) -> X:
     return np.logaddexp(0.0, x)
 
 
-_needs_floats(relu, leaky_relu, elu, sigmoid, silu, softplus)
+_needs_floats(relu, sigmoid, silu, softplus)
+
+
+@leaky_relu.refuses
+def _(x: X, negative_slope: float) -> None:
+    floats("leaky_relu", x=x)
+    checks.number("leaky_relu", negative_slope=negative_slope)
+
+
+@elu.refuses
+def _(x: X, alpha: float) -> None:
+    floats("elu", x=x)
+    checks.number("elu", alpha=alpha)
 
 
 @gelu.refuses
 def _(x: X, approximate: str) -> None:
     floats("gelu", x=x)
-    if approximate not in ("none", "tanh"):
-        raise ValueError(f"gelu: approximate must be 'none' or 'tanh', not {approximate!r}")
+    checks.one_of("gelu", ("none", "tanh"), approximate=approximate)
 
 
 # ---- where -----------------------------------------------------------------------------------------------------------
@@ -205,7 +227,7 @@ def log_softmax(x: X, axis: int | None = -1) -> X:
 
 
 @Definition
-def masked_softmax(x: X, mask: Array, axis: int = -1) -> X:
+def masked_softmax(x: X, mask: Array, axis: int | None = -1) -> X:
     """The softmax over the elements where mask is True; 0 elsewhere, and in rows where none is; same shape as x."""
     top = np.max(detached(x), axis=axis, keepdims=True, initial=-np.inf, where=mask)
     e = np.where(mask, np.exp(np.where(mask, x - np.where(np.isinf(top), 0.0, top), 0.0)), 0.0)
@@ -213,12 +235,22 @@ def masked_softmax(x: X, mask: Array, axis: int = -1) -> X:
     return e / np.where(total == 0, 1.0, total)
 
 
-_needs_floats(softmax, log_softmax)
+def _along_an_axis(definition: Definition[..., Any]) -> None:
+    def check(x: X, axis: int | None) -> None:
+        floats(definition.__name__, x=x)
+        _axis(definition.__name__, axis, x.ndim)
+
+    definition.refuses(check)
+
+
+_along_an_axis(softmax)
+_along_an_axis(log_softmax)
 
 
 @masked_softmax.refuses
-def _(x: X, mask: X, axis: int) -> None:
+def _(x: X, mask: X, axis: int | None) -> None:
     floats("masked_softmax", x=x)
+    _axis("masked_softmax", axis, x.ndim)
     _mask("masked_softmax", mask, x.shape)
 
 
@@ -305,13 +337,19 @@ def batch_norm(
     no variance.
     Ioffe, Szegedy: Batch Normalization (2015).
     """
-    floats("batch_norm", x=x, weight=weight, bias=bias)
-    positive_number("batch_norm", eps=eps)
+    floats("batch_norm", ("weight", "bias"), x=x, weight=weight, bias=bias)
+    checks.flag("batch_norm", training=training)
+    checks.probability("batch_norm", momentum=momentum)
+    checks.positive_number("batch_norm", eps=eps)
     if x.ndim not in (2, 3):
         raise ValueError(f"batch_norm: x must be (N, C) or (N, C, L), got {x.shape}")
     channels = x.shape[1]
     for what, v in {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}.items():
-        if v is not None and v.shape != (channels,):
+        if v is None:
+            continue
+        if not isinstance(v, ARRAYS) or (what[0] == "r" and (type(v) is not np.ndarray or v.dtype.kind != "f")):
+            raise TypeError(f"batch_norm: {what} must be a floating-point ndarray, not {checks.shown(v)}")
+        if v.shape != (channels,):
             raise ValueError(f"batch_norm: {what} has shape {v.shape}, but x {x.shape} has C={channels} at axis 1")
     if not training and running_mean is not None and running_var is not None:
         std = np.sqrt(running_var.astype(np.float64) + eps)
@@ -368,7 +406,11 @@ def instance_norm(x: X, weight: X | None = None, bias: X | None = None, eps: flo
 
 
 def as_shape(shape: int | tuple[int, ...]) -> tuple[int, ...]:
-    return (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    if isinstance(shape, (int, np.integer)) and type(shape) is not bool:
+        return (shape,)
+    if not isinstance(shape, (tuple, list)):
+        raise TypeError(f"normalized_shape must be a whole number or a tuple of them, not {checks.shown(shape)}")
+    return tuple(shape)
 
 
 def _normalizes_last(name: str, x: X, normalized_shape: int | tuple[int, ...], **vectors: X | None) -> None:
@@ -382,15 +424,15 @@ def _normalizes_last(name: str, x: X, normalized_shape: int | tuple[int, ...], *
 
 @layer_norm.refuses
 def _(x: X, normalized_shape: int | tuple[int, ...], weight: X | None, bias: X | None, eps: float) -> None:
-    floats("layer_norm", x=x, weight=weight, bias=bias)
-    positive_number("layer_norm", eps=eps)
+    floats("layer_norm", ("weight", "bias"), x=x, weight=weight, bias=bias)
+    checks.positive_number("layer_norm", eps=eps)
     _normalizes_last("layer_norm", x, normalized_shape, weight=weight, bias=bias)
 
 
 @rms_norm.refuses
 def _(x: X, normalized_shape: int | tuple[int, ...], weight: X | None, eps: float) -> None:
-    floats("rms_norm", x=x, weight=weight)
-    positive_number("rms_norm", eps=eps)
+    floats("rms_norm", ("weight",), x=x, weight=weight)
+    checks.positive_number("rms_norm", eps=eps)
     _normalizes_last("rms_norm", x, normalized_shape, weight=weight)
 
 
@@ -402,8 +444,9 @@ def _per_channel(name: str, x: X, **vectors: X | None) -> None:
 
 @group_norm.refuses
 def _(x: X, num_groups: int, weight: X | None, bias: X | None, eps: float) -> None:
-    floats("group_norm", x=x, weight=weight, bias=bias)
-    positive_number("group_norm", num_groups=num_groups, eps=eps)
+    floats("group_norm", ("weight", "bias"), x=x, weight=weight, bias=bias)
+    checks.positive("group_norm", num_groups=num_groups)
+    checks.positive_number("group_norm", eps=eps)
     if x.ndim < 2 or x.shape[1] % num_groups:
         raise ValueError(f"group_norm: x {x.shape} has no axis 1 that num_groups={num_groups} divides")
     _per_channel("group_norm", x, weight=weight, bias=bias)
@@ -413,8 +456,8 @@ def _(x: X, num_groups: int, weight: X | None, bias: X | None, eps: float) -> No
 
 @instance_norm.refuses
 def _(x: X, weight: X | None, bias: X | None, eps: float) -> None:
-    floats("instance_norm", x=x, weight=weight, bias=bias)
-    positive_number("instance_norm", eps=eps)
+    floats("instance_norm", ("weight", "bias"), x=x, weight=weight, bias=bias)
+    checks.positive_number("instance_norm", eps=eps)
     if x.ndim != 3:
         raise ValueError(f"instance_norm: x must be (N, C, L), got {x.shape}")
     _per_channel("instance_norm", x, weight=weight, bias=bias)
@@ -434,7 +477,7 @@ def linear(x: X, weight: X, bias: X | None = None) -> X:
 
 @linear.refuses
 def _(x: X, weight: X, bias: X | None) -> None:
-    floats("linear", x=x, weight=weight, bias=bias)
+    floats("linear", ("bias",), x=x, weight=weight, bias=bias)
     if weight.ndim != 2:
         raise ValueError(f"linear: weight must be (out_features, in_features), got {weight.shape}")
     if x.ndim == 0 or x.shape[-1] != weight.shape[1]:
@@ -460,18 +503,24 @@ def _(ids: ArrayLike | Tensor, weight: X, padding_idx: int | None) -> None:
     if weight.ndim != 2:
         raise ValueError(f"embedding: weight must be (num_embeddings, embedding_dim), got {weight.shape}")
     whole_numbers("embedding", ids, weight.shape[0], "ids")
-    if padding_idx is not None and not 0 <= padding_idx < weight.shape[0]:
-        raise IndexError(f"embedding: padding_idx is {padding_idx}, but there are only 0 to {weight.shape[0] - 1}")
+    if padding_idx is not None:
+        checks.whole("embedding", -math.inf, padding_idx=padding_idx)
+        if not 0 <= padding_idx < weight.shape[0]:
+            raise IndexError(f"embedding: padding_idx is {padding_idx}, but there are only 0 to {weight.shape[0] - 1}")
 
 
 def one_hot(ids: ArrayLike | Tensor, num_classes: int) -> Tensor:
     """1 at each id, 0 elsewhere; ids: integers (...); gives (..., num_classes) in float32."""
-    return Tensor(np.eye(num_classes, dtype=np.float32)[whole_numbers("one_hot", ids, num_classes, "ids")])
+    checks.positive("one_hot", num_classes=num_classes)
+    ids = whole_numbers("one_hot", ids, num_classes, "ids")
+    hot = np.zeros(checks.shape("one_hot", (*ids.shape, num_classes)), np.float32)
+    np.put_along_axis(hot, ids[..., None], 1.0, axis=-1)
+    return Tensor(hot)
 
 
 def dropout_mask(shape: tuple[int, ...], p: float, rng: np.random.Generator | None, dtype: Any) -> Array:
     """What dropout multiplies with: 0 with probability p, else 1 / (1 − p)."""
-    kept = (rng or default_generator()).random(shape, np.float32) >= p
+    kept = generator("dropout", rng).random(shape, np.float32) >= p
     return np.multiply(kept, 1 / (1 - p) if p < 1 else 0.0, dtype=dtype)
 
 
@@ -481,13 +530,10 @@ def dropout(x: X, p: float = 0.5, training: bool = True, rng: np.random.Generato
     Drawn from rng, or from minigrad's generator. Srivastava et al.: Dropout (2014).
     """
     floats("dropout", x=x)
-    probability("dropout", p)
+    checks.probability("dropout", p=p)
+    checks.flag("dropout", training=training)
+    checks.generator("dropout", rng)
     return x if not training or p == 0 else x * dropout_mask(x.shape, p, rng, x.dtype)
-
-
-def probability(name: str, p: float) -> None:
-    if not (isinstance(p, (int, float, np.number)) and 0 <= p <= 1):
-        raise ValueError(f"{name}: a probability lies between 0 and 1, not {p!r}")
 
 
 @Definition
@@ -525,7 +571,9 @@ def attention_masks(
     dtype: Any,
 ) -> tuple[Array | None, Array | None]:
     """What scores of this shape may see, and what of the weights dropout has kept; None for everything."""
-    probability(name, dropout_p)
+    checks.probability(name, dropout_p=dropout_p)
+    checks.flag(name, is_causal=is_causal)
+    checks.generator(name, rng)
     if attn_mask is not None:
         _mask(name, attn_mask, shape)
         attn_mask = detached(attn_mask)
@@ -563,7 +611,17 @@ def scaled_dot_product_attention(
             f"{name}: query {query.shape}, key {key.shape} and value {value.shape} must be "
             "(..., Tq, E), (..., Tk, E) and (..., Tk, Ev)"
         )
-    shape = (*np.broadcast_shapes(query.shape[:-2], key.shape[:-2]), query.shape[-2], key.shape[-2])
+    try:
+        lead = np.broadcast_shapes(query.shape[:-2], key.shape[:-2])
+        np.broadcast_shapes(lead, value.shape[:-2])
+    except ValueError:
+        raise ValueError(
+            f"{name}: query {query.shape}, key {key.shape} and value {value.shape} must broadcast "
+            "before their last two axes"
+        ) from None
+    if scale is not None:
+        checks.number(name, scale=scale)
+    shape = (*lead, query.shape[-2], key.shape[-2])
     mask, kept = attention_masks(name, shape, attn_mask, is_causal, dropout_p, rng, query.dtype)
     return attention(query, key, value, mask, kept, query.shape[-1] ** -0.5 if scale is None else scale)
 
@@ -619,9 +677,11 @@ def _over_counted(losses: X, target: Any, ignore_index: int, reduction: str) -> 
 def _classes(name: str, input: X, target: ArrayLike | Tensor, ignore_index: int, reduction: str) -> None:
     floats(name, input=input)
     _reduction(name, reduction)
-    if input.ndim == 0 or np.shape(target) != input.shape[:-1]:
+    checks.whole(name, -math.inf, ignore_index=ignore_index)
+    target = _integers(name, target, "target")
+    if input.ndim == 0 or target.shape != input.shape[:-1]:
         raise ValueError(
-            f"{name}: input has shape {input.shape} and target {np.shape(target)}; "
+            f"{name}: input has shape {input.shape} and target {target.shape}; "
             "expected (..., V) and (...): the class axis is the last one"
         )
     target = whole_numbers(name, target, input.shape[-1], "target", ignore_index)
@@ -632,7 +692,7 @@ def _classes(name: str, input: X, target: ArrayLike | Tensor, ignore_index: int,
 @cross_entropy.refuses
 def _(input: X, target: Any, ignore_index: int, reduction: str, label_smoothing: float) -> None:
     _classes("cross_entropy", input, target, ignore_index, reduction)
-    probability("cross_entropy", label_smoothing)
+    checks.probability("cross_entropy", label_smoothing=label_smoothing)
     if isinstance(input, Tensor) and input.node is not None and input.node.rule is softmax.fast:
         warnings.warn(
             "cross_entropy: the input comes from a softmax, which cross_entropy takes itself: pass the logits",
@@ -678,9 +738,11 @@ def _pairwise(definition: Definition[..., Any]) -> None:
         floats(name, input=input)
         if not isinstance(target, ARRAYS):
             raise TypeError(f"{name}: target must be a Tensor or an ndarray, not {type(target).__name__}")
+        if target.dtype.kind not in "fiub":
+            raise TypeError(f"{name}: target must be real numbers, not {target.dtype.name}")
         _equal_shapes(name, input, target)
         _reduction(name, reduction)
-        positive_number(name, delta=delta)
+        checks.positive_number(name, delta=delta)
 
     definition.refuses(check)
 

@@ -21,6 +21,8 @@ def keep_memory(keep: bool = True) -> bool:
     A setting of the whole process, made when minigrad is imported, unless the environment says MINIGRAD_KEEP_MEMORY=0.
     It needs glibc; elsewhere (macOS, Windows, musl) nothing happens. Returns whether it was set.
     """
+    if keep is not True and keep is not False:
+        raise TypeError(f"keep_memory: keep must be True or False, not {type(keep).__name__}")
     if not sys.platform.startswith("linux"):
         return False
     try:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from minigrad import checks
 from minigrad import strategies as strategies
 from minigrad.autograd import enable_grad
 from minigrad.autograd import grad as _grad
@@ -20,6 +21,7 @@ from minigrad.nn.module import Module
 from minigrad.tensor import Array, Tensor, as_array
 from minigrad.transforms import _leaves
 
+MOST_ORDERS = 9  # each takes several times as long as the one before
 ENTRIES = 32  # of one input that are compared: all of a small one, of a large one as many drawn at random
 
 
@@ -42,13 +44,20 @@ def check_gradients(
     >>> import numpy as np, minigrad as mg
     >>> mg.testing.check_gradients(lambda x, y: np.tanh(x @ y), np.ones((2, 3)), np.ones(3))
     """
-    if method not in ("central", "complex"):
-        raise ValueError(f"check_gradients: method must be 'central' or 'complex', not {method!r}")
+    checks.function("check_gradients", f=f)
+    checks.one_of("check_gradients", ("central", "complex"), method=method)
+    checks.whole("check_gradients", 1, MOST_ORDERS, order=order)
+    if rtol is not None:
+        checks.positive_number("check_gradients", rtol=rtol)
+    checks.flag("check_gradients", flat=flat)
     arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
     arrays = [as_array(x) if isinstance(x, float | np.floating) else x for x in arrays]
     places = [i for i, x in enumerate(arrays) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
     if not places:
         raise ValueError("check_gradients: none of the inputs is floating-point, so there is no gradient to check")
+    for i in places:
+        if not np.isfinite(arrays[i]).all():
+            raise ValueError(f"check_gradients: inputs[{i}] is not finite, so there are no differences to take")
     points = [np.asarray(arrays[i], np.float64) for i in places]  # in the memory layout that they came in
 
     def function(*xs: Any) -> list[Any]:
@@ -178,6 +187,7 @@ def check_layer(layer: Module, *inputs: Any, order: int = 1) -> None:
         raise TypeError(
             f"check_layer checks a Module, not {type(layer).__name__}: for functions there is check_gradients"
         )
+    checks.whole("check_layer", 1, MOST_ORDERS, order=order)
     named = [(name, p) for name, p in layer.named_parameters() if p.requires_grad]
     parameters = [p for _, p in named]
     arrays = [_values(x) for x in inputs]

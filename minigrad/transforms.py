@@ -7,11 +7,13 @@ of a graph itself where it depends on anything that requires a gradient, so that
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from minigrad import checks
 from minigrad.autograd import enable_grad, history, is_grad_enabled, vertex
 from minigrad.autograd import grad as _grad
 from minigrad.tensor import Tensor, as_array, needs_float
@@ -21,11 +23,14 @@ Tree = Any  # a Tensor, or a tuple, list or dict of trees
 
 def _map(f: Callable[[Any], Any], tree: Tree) -> Tree:
     """The tree with f(leaf) in place of each leaf."""
-    if isinstance(tree, dict):
-        return {key: _map(f, value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        values = [_map(f, value) for value in tree]
-        return values if isinstance(tree, list) else tuple(values)
+    try:
+        if isinstance(tree, dict):
+            return {key: _map(f, value) for key, value in tree.items()}
+        if isinstance(tree, list | tuple):
+            values = [_map(f, value) for value in tree]
+            return values if isinstance(tree, list) else tuple(values)
+    except RecursionError:
+        raise ValueError("a tuple, list or dict of inputs is nested too deeply, or holds itself") from None
     return f(tree)
 
 
@@ -115,13 +120,25 @@ def _matching(name: str, given: Tree, tensors: list[Tensor]) -> list[Tensor]:
     return leaves
 
 
+def _tuple(name: str, primals: tuple[Tree, ...]) -> tuple[Tree, ...]:
+    if not isinstance(primals, tuple | list):
+        raise TypeError(f"{name}: primals must be a tuple, of one place for each argument, not {checks.shown(primals)}")
+    return tuple(primals)
+
+
 def _numbers(argnums: int | tuple[int, ...], n: int) -> list[int]:
     """argnums as different numbers from 0 to n − 1."""
-    given = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    given = argnums if isinstance(argnums, tuple) else (argnums,)
     numbers = [k % n for k in given if -n <= k < n]
     if len(set(numbers)) != len(given):
         raise ValueError(f"argnums={argnums} does not name different arguments: there are {n} positional ones")
     return numbers
+
+
+def _check(name: str, f: Callable[..., Any], argnums: int | tuple[int, ...] = ()) -> None:
+    checks.function(name, f=f)
+    given = argnums if isinstance(argnums, tuple) else (argnums,)
+    checks.whole(name, -math.inf, **{f"argnums[{i}]": n for i, n in enumerate(given)})
 
 
 def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., tuple[Tensor, Tree]]:
@@ -134,6 +151,7 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) ->
     >>> mg.value_and_grad(lambda x: np.sum(x**2))(np.array([1.0, 2.0], np.float32))
     (tensor(5.), tensor([2., 4.]))
     """
+    _check("value_and_grad", f, argnums)
 
     @functools.wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> tuple[Tensor, Tree]:
@@ -146,7 +164,7 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) ->
             y = _scalar(f(*(starts.get(i, x) for i, x in enumerate(args)), **kwargs))
         value = _settled(y, inputs, recording)
         gradients = _fill(wanted, _pull([y], inputs, [np.ones(y.shape, y.dtype)], recording))
-        return value, gradients[0] if isinstance(argnums, int) else tuple(gradients)
+        return value, tuple(gradients) if isinstance(argnums, tuple) else gradients[0]
 
     return wrapped
 
@@ -158,6 +176,7 @@ def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[
     >>> mg.grad(mg.grad(lambda x: x**3))(2.0)
     tensor(12.)
     """
+    _check("grad", f, argnums)
     both = value_and_grad(f, argnums)
     return functools.wraps(f)(lambda *args, **kwargs: both(*args, **kwargs)[1])
 
@@ -170,6 +189,7 @@ def vjp(f: Callable[..., Tree], *primals: Tree) -> tuple[Tree, Callable[[Tree], 
     >>> pull(mg.tensor([1.0, 10.0]))
     (tensor([ 2., 40.]),)
     """
+    _check("vjp", f)
     recording = is_grad_enabled()
     inputs = [_start(x) for x in _leaves(primals)]
     with enable_grad():
@@ -191,6 +211,8 @@ def jvp(f: Callable[..., Tree], primals: tuple[Tree, ...], tangents: tuple[Tree,
     >>> mg.jvp(np.sin, (0.0,), (2.0,))
     (tensor(0.), tensor(2.))
     """
+    _check("jvp", f)
+    primals = _tuple("jvp", primals)
     recording = is_grad_enabled()
     inputs = [_start(x) for x in _leaves(primals)]
     directions = _matching("tangents", tangents, inputs)
@@ -210,6 +232,8 @@ def hvp(f: Callable[..., Any], primals: tuple[Tree, ...], tangents: tuple[Tree, 
     >>> mg.hvp(lambda x: np.sum(x**3), (mg.tensor([1.0, 2.0]),), (mg.tensor([1.0, 0.0]),))
     (tensor([6., 0.]),)
     """
+    _check("hvp", f)
+    primals = _tuple("hvp", primals)
     recording = is_grad_enabled()
     inputs = [_start(x) for x in _leaves(primals)]
     directions = _matching("tangents", tangents, inputs)
@@ -230,6 +254,7 @@ def jacobian(f: Callable[..., Tree], argnums: int | tuple[int, ...] = 0) -> Call
     tensor([[2., 0.],
             [0., 4.]])
     """
+    _check("jacobian", f, argnums)
 
     @functools.wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> Tree:
@@ -258,7 +283,7 @@ def jacobian(f: Callable[..., Tree], argnums: int | tuple[int, ...] = 0) -> Call
                 for k, shape in enumerate(shapes)
             ]
             filled = _fill(wanted, blocks)
-            return filled[0] if isinstance(argnums, int) else tuple(filled)
+            return tuple(filled) if isinstance(argnums, tuple) else filled[0]
 
         return _fill(y, [rows(i) for i in range(len(ys))])
 
@@ -273,4 +298,5 @@ def hessian(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callab
     tensor([[ 6.,  0.],
             [ 0., 12.]])
     """
+    _check("hessian", f, argnums)
     return jacobian(grad(f, argnums), argnums)

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from minigrad import nn
+from minigrad import checks, nn
+from minigrad import functional as F
+from minigrad.tensor import detached
 from models.encoder import Encoder
 
 
@@ -34,6 +36,8 @@ class SequenceClassifier(nn.Module):
         rng: np.random.Generator | None = None,
         **options: Any,
     ) -> None:
+        sizes = {"in_features": in_features, "num_classes": num_classes, "max_tokens": max_tokens, "d_model": d_model}
+        checks.positive("SequenceClassifier", **sizes)
         self.max_tokens = max_tokens
         self.embedding = nn.Linear(in_features, d_model, rng=rng)
         self.positions = nn.LearnedPositionalEncoding(max_tokens, d_model, rng=rng)
@@ -42,13 +46,22 @@ class SequenceClassifier(nn.Module):
 
     def embed(self, x: Any) -> Any:
         """Each token's content and place; (B, T, in_features) gives (B, T, d_model)."""
+        F.floats("SequenceClassifier", x=x)
         if x.ndim != 3:
             raise ValueError(f"SequenceClassifier: expected (batch, tokens, features), got {x.shape}")
         return self.positions(self.embedding(x))
 
     def forward(self, x: Any, there: Any = None) -> Any:
-        mask = None if there is None else np.asarray(there)[:, None, None, :]
-        x = self.encoder(self.embed(x), mask)  # (B, T, D)
+        x = self.embed(x)
+        if there is not None and (
+            not isinstance(there, F.ARRAYS) or there.dtype != np.bool_ or there.shape != x.shape[:2]
+        ):
+            raise TypeError(
+                f"SequenceClassifier: there must be boolean, of the shape of batch and tokens {x.shape[:2]}, True "
+                f"for each token that is no padding, not {checks.shown(there)}"
+            )
+        mask = None if there is None else np.asarray(detached(there))[:, None, None, :]
+        x = self.encoder(x, mask)  # (B, T, D)
         if there is None:
             return self.head(np.mean(x, axis=1))
         share = np.asarray(there) / np.maximum(np.sum(there, axis=1, keepdims=True), 1)

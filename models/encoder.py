@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from minigrad import nn
+from minigrad import checks, nn
 
+MOST_LAYERS = 10_000
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": lambda: nn.GELU("tanh")}
 
 
@@ -37,8 +38,8 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 
 def choice(name: str, value: str, table: dict[str, Any]) -> Any:
     """table[value], or a ValueError that lists what there is."""
-    if value not in table:
-        raise ValueError(f"{name} must be one of {', '.join(table)}, not {value!r}")
+    if not isinstance(value, str) or value not in table:
+        raise ValueError(f"{name} must be one of {', '.join(table)}, not {checks.shown(value)}")
     return table[value]
 
 
@@ -59,6 +60,8 @@ class FeedForward(nn.Module):
         *,
         rng: np.random.Generator | None = None,
     ) -> None:
+        checks.positive("FeedForward", d_model=d_model, dim_feedforward=dim_feedforward)
+        checks.probability("FeedForward", dropout=dropout)
         self.linear1 = nn.Linear(d_model, dim_feedforward, rng=rng)
         self.activation = choice("activation", activation, ACTIVATIONS)()
         self.dropout = nn.Dropout(dropout, rng=rng)
@@ -105,6 +108,10 @@ class EncoderLayer(nn.Module):
         *,
         rng: np.random.Generator | None = None,
     ) -> None:
+        checks.positive("EncoderLayer", d_model=d_model, nhead=nhead, dim_feedforward=dim_feedforward)
+        checks.flag("EncoderLayer", norm_first=norm_first, residual=residual)
+        if d_model % nhead:
+            raise ValueError(f"EncoderLayer: d_model={d_model} cannot be cut into nhead={nhead} equal parts")
         make_norm = choice("norm", norm, NORMS)
         before, after = (make_norm, NORMS["none"]) if norm_first else (NORMS["none"], make_norm)
         add: Callable[[nn.Module], nn.Module] = nn.ResidualAdd if residual else lambda branch: branch
@@ -136,8 +143,7 @@ class Encoder(nn.Module):
     """
 
     def __init__(self, num_layers: int, d_model: int, nhead: int, dim_feedforward: int, **options: Any) -> None:
-        if num_layers < 1:
-            raise ValueError(f"Encoder: num_layers must be at least 1, not {num_layers}")
+        checks.whole("Encoder", 1, MOST_LAYERS, num_layers=num_layers)
         self.layers = [EncoderLayer(d_model, nhead, dim_feedforward, **options) for _ in range(num_layers)]
         norm = options.get("norm", "layer") if options.get("norm_first", True) else "none"
         self.norm = NORMS[norm](d_model)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from minigrad import nn
+from minigrad import checks, nn
+from minigrad import functional as F
 
 
 class MLP(nn.Module):
@@ -22,10 +23,14 @@ class MLP(nn.Module):
     def __init__(self, *sizes: int, rng: np.random.Generator | None = None) -> None:
         if len(sizes) < 2:
             raise ValueError(f"MLP needs at least the sizes of its input and its output, got {sizes}")
+        checks.positive("MLP", **{f"sizes[{i}]": n for i, n in enumerate(sizes)})
         self.layers = [nn.Linear(n, m, rng=rng) for n, m in pairwise(sizes)]
         self.activation = nn.ReLU()
 
     def forward(self, x: Any) -> Any:
+        F.floats("MLP", x=x)
+        if x.ndim < 2:
+            raise ValueError(f"MLP: x must be (batch, ...), got {x.shape}")
         x = np.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
         for layer in self.layers[:-1]:
             x = self.activation(layer(x))

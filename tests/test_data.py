@@ -89,7 +89,7 @@ def test_a_generator_state_that_is_cut_short_changes_nothing():
     [
         (lambda: DataLoader(batch_size=2), "arrays of one length"),
         (lambda: DataLoader(np.ones(2), np.ones(3), batch_size=2), r"got the shapes \[\(2,\), \(3,\)\]"),
-        (lambda: DataLoader(np.ones(2), batch_size=0), "batch_size must be a whole number from 1 on, not 0"),
+        (lambda: DataLoader(np.ones(2), batch_size=0), "batch_size must be at least 1, not 0"),
     ],
 )
 def test_bad_input(call, words):

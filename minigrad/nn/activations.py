@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from minigrad import checks
 from minigrad import functional as F
 from minigrad.nn.module import Module
 
@@ -21,8 +22,7 @@ class GELU(Module):
     """x Φ(x), or its approximation with approximate="tanh"."""
 
     def __init__(self, approximate: str = "none") -> None:
-        if approximate not in ("none", "tanh"):
-            raise ValueError(f"GELU: approximate must be 'none' or 'tanh', not {approximate!r}")
+        checks.one_of("GELU", ("none", "tanh"), approximate=approximate)
         self.approximate = approximate
 
     def forward(self, x: Any) -> Any:
@@ -33,6 +33,7 @@ class Tanh(Module):
     """tanh x."""
 
     def forward(self, x: Any) -> Any:
+        F.floats("Tanh", x=x)
         return np.tanh(x)
 
 
@@ -61,6 +62,7 @@ class LeakyReLU(Module):
     """x where x > 0, negative_slope · x elsewhere."""
 
     def __init__(self, negative_slope: float = 0.01) -> None:
+        checks.number("LeakyReLU", negative_slope=negative_slope)
         self.negative_slope = negative_slope
 
     def forward(self, x: Any) -> Any:
@@ -71,6 +73,7 @@ class ELU(Module):
     """x where x > 0, alpha (eˣ − 1) elsewhere."""
 
     def __init__(self, alpha: float = 1.0) -> None:
+        checks.number("ELU", alpha=alpha)
         self.alpha = alpha
 
     def forward(self, x: Any) -> Any:
@@ -80,7 +83,9 @@ class ELU(Module):
 class Softmax(Module):
     """exp xᵢ / Σⱼ exp xⱼ along an axis."""
 
-    def __init__(self, axis: int = -1) -> None:
+    def __init__(self, axis: int | None = -1) -> None:
+        if axis is not None:
+            checks.whole("Softmax", -64, 63, axis=axis)  # as many axes as an ndarray may have
         self.axis = axis
 
     def forward(self, x: Any) -> Any:

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from minigrad import checks
 from minigrad import functional as F
 from minigrad.nn import init
 from minigrad.nn.linear import Linear
-from minigrad.nn.module import Module, Parameter, positive
+from minigrad.nn.module import Module, Parameter
 
 
 class MultiHeadAttention(Module):
@@ -40,12 +41,13 @@ class MultiHeadAttention(Module):
         rng: np.random.Generator | None = None,
     ) -> None:
         kdim, vdim = embed_dim if kdim is None else kdim, embed_dim if vdim is None else vdim
-        positive("MultiHeadAttention", embed_dim=embed_dim, num_heads=num_heads, kdim=kdim, vdim=vdim)
+        checks.positive("MultiHeadAttention", embed_dim=embed_dim, num_heads=num_heads, kdim=kdim, vdim=vdim)
         if embed_dim % num_heads:
             raise ValueError(
                 f"MultiHeadAttention: embed_dim={embed_dim} cannot be cut into num_heads={num_heads} equal parts"
             )
-        F.probability("MultiHeadAttention: dropout", dropout)
+        checks.probability("MultiHeadAttention", dropout=dropout)
+        checks.flag("MultiHeadAttention", bias=bias)
         self.embed_dim = embed_dim
         self.num_heads = num_heads
         self.head_dim = embed_dim // num_heads
@@ -76,6 +78,7 @@ class MultiHeadAttention(Module):
         is_causal: bool = False,
         need_weights: bool = False,
     ) -> Any:
+        checks.flag("MultiHeadAttention", need_weights=need_weights)
         of_itself = key is None and value is None and not need_weights and hasattr(self, "in_proj_weight")
         self._check("query", query, self.embed_dim)
         key = query if key is None else key

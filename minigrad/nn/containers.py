@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from minigrad import checks
 from minigrad import functional as F
 from minigrad.nn.module import Module
 
@@ -15,6 +16,7 @@ class Sequential(Module):
     """Layers (modules or functions) one after the other."""
 
     def __init__(self, *layers: Callable[[Any], Any]) -> None:
+        checks.function("Sequential", **{f"layers[{i}]": layer for i, layer in enumerate(layers)})
         self.layers = list(layers)
 
     def forward(self, x: Any) -> Any:
@@ -44,6 +46,7 @@ class ResidualAdd(Module):
     """
 
     def __init__(self, sublayer: Callable[..., Any]) -> None:
+        checks.function("ResidualAdd", sublayer=sublayer)
         self.sublayer = sublayer
 
     def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -71,7 +74,8 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, rng: np.random.Generator | None = None) -> None:
-        F.probability("Dropout", p)
+        checks.probability("Dropout", p=p)
+        checks.generator("Dropout", rng)
         self.p = p
         self._rng = rng
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
+from minigrad import checks
 from minigrad import functional as F
 from minigrad.nn import init
-from minigrad.nn.module import Module, Parameter, positive
+from minigrad.nn.module import Module, Parameter
 from minigrad.tensor import Tensor
 
 
@@ -25,7 +27,8 @@ class Linear(Module):
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, *, rng: np.random.Generator | None = None
     ) -> None:
-        positive("Linear", in_features=in_features, out_features=out_features)
+        checks.positive("Linear", in_features=in_features, out_features=out_features)
+        checks.flag("Linear", bias=bias)
         self.in_features = in_features
         self.out_features = out_features
         bound = in_features**-0.5
@@ -58,9 +61,13 @@ class Embedding(Module):
         *,
         rng: np.random.Generator | None = None,
     ) -> None:
-        positive("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
-        if padding_idx is not None and not 0 <= padding_idx < num_embeddings:
-            raise ValueError(f"Embedding: padding_idx={padding_idx} is no id, they go from 0 to {num_embeddings - 1}")
+        checks.positive("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        if padding_idx is not None:
+            checks.whole("Embedding", -math.inf, padding_idx=padding_idx)
+            if not 0 <= padding_idx < num_embeddings:
+                raise ValueError(
+                    f"Embedding: padding_idx={padding_idx} is no id, they go from 0 to {num_embeddings - 1}"
+                )
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
         self.padding_idx = padding_idx

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from minigrad import checks
 from minigrad import functional as F
 from minigrad.autograd import is_recomputing
-from minigrad.nn.module import Module, Parameter, positive
+from minigrad.nn.module import Module, Parameter
 
 
 def _affine(shape: int | tuple[int, ...], weight: bool, bias: bool) -> tuple[Parameter | None, Parameter | None]:
@@ -37,8 +38,11 @@ class LayerNorm(Module):
         bias: bool = True,
     ) -> None:
         self.normalized_shape = F.as_shape(normalized_shape)
-        positive("LayerNorm", **{f"normalized_shape[{i}]": n for i, n in enumerate(self.normalized_shape)})
-        F.positive_number("LayerNorm", eps=eps)
+        checks.positive("LayerNorm", **{f"normalized_shape[{i}]": n for i, n in enumerate(self.normalized_shape)})
+        if not self.normalized_shape:
+            raise ValueError("LayerNorm: normalized_shape must have an axis, not ()")
+        checks.positive_number("LayerNorm", eps=eps)
+        checks.flag("LayerNorm", elementwise_affine=elementwise_affine, bias=bias)
         if self.normalized_shape == (1,):
             warnings.warn("LayerNorm over one feature gives its bias, whatever the input", RuntimeWarning, stacklevel=2)
         self.eps = eps
@@ -58,8 +62,11 @@ class RMSNorm(Module):
         self, normalized_shape: int | tuple[int, ...], eps: float = 1e-6, elementwise_affine: bool = True
     ) -> None:
         self.normalized_shape = F.as_shape(normalized_shape)
-        positive("RMSNorm", **{f"normalized_shape[{i}]": n for i, n in enumerate(self.normalized_shape)})
-        F.positive_number("RMSNorm", eps=eps)
+        checks.positive("RMSNorm", **{f"normalized_shape[{i}]": n for i, n in enumerate(self.normalized_shape)})
+        if not self.normalized_shape:
+            raise ValueError("RMSNorm: normalized_shape must have an axis, not ()")
+        checks.positive_number("RMSNorm", eps=eps)
+        checks.flag("RMSNorm", elementwise_affine=elementwise_affine)
         self.eps = eps
         self.weight, _ = _affine(self.normalized_shape, elementwise_affine, False)
 
@@ -90,10 +97,11 @@ class BatchNorm1d(Module):
         affine: bool = True,
         track_running_stats: bool = True,
     ) -> None:
-        positive("BatchNorm1d", num_features=num_features)
-        F.positive_number("BatchNorm1d", eps=eps)
+        checks.positive("BatchNorm1d", num_features=num_features)
+        checks.positive_number("BatchNorm1d", eps=eps)
         if momentum is not None:
-            F.probability("BatchNorm1d: momentum", momentum)
+            checks.probability("BatchNorm1d", momentum=momentum)
+        checks.flag("BatchNorm1d", affine=affine, track_running_stats=track_running_stats)
         self.num_features = num_features
         self.eps = eps
         self.momentum = momentum
@@ -103,6 +111,7 @@ class BatchNorm1d(Module):
         self.num_batches_tracked = np.zeros((), np.int64) if track_running_stats else None
 
     def forward(self, x: Any) -> Any:
+        F.floats("BatchNorm1d", x=x)
         if x.ndim not in (2, 3) or x.shape[1] != self.num_features:
             raise ValueError(
                 f"BatchNorm1d: expected C={self.num_features} at axis 1 of (N, C) or (N, C, L), got {x.shape}"
@@ -126,8 +135,9 @@ class GroupNorm(Module):
     """
 
     def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True) -> None:
-        positive("GroupNorm", num_groups=num_groups, num_channels=num_channels)
-        F.positive_number("GroupNorm", eps=eps)
+        checks.positive("GroupNorm", num_groups=num_groups, num_channels=num_channels)
+        checks.positive_number("GroupNorm", eps=eps)
+        checks.flag("GroupNorm", affine=affine)
         if num_channels % num_groups:
             raise ValueError(
                 f"GroupNorm: num_channels={num_channels} cannot be cut into num_groups={num_groups} equal groups"
@@ -138,6 +148,7 @@ class GroupNorm(Module):
         self.weight, self.bias = _affine(num_channels, affine, affine)
 
     def forward(self, x: Any) -> Any:
+        F.floats("GroupNorm", x=x)
         if x.ndim < 2 or x.shape[1] != self.num_channels:
             raise ValueError(f"GroupNorm: expected C={self.num_channels} at axis 1, got {x.shape}")
         return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
@@ -150,13 +161,15 @@ class InstanceNorm1d(Module):
     """
 
     def __init__(self, num_features: int, eps: float = 1e-5, *, affine: bool = False) -> None:
-        positive("InstanceNorm1d", num_features=num_features)
-        F.positive_number("InstanceNorm1d", eps=eps)
+        checks.positive("InstanceNorm1d", num_features=num_features)
+        checks.positive_number("InstanceNorm1d", eps=eps)
+        checks.flag("InstanceNorm1d", affine=affine)
         self.num_features = num_features
         self.eps = eps
         self.weight, self.bias = _affine(num_features, affine, affine)
 
     def forward(self, x: Any) -> Any:
+        F.floats("InstanceNorm1d", x=x)
         if x.ndim != 3 or x.shape[1] != self.num_features:
             raise ValueError(f"InstanceNorm1d: expected x of shape (N, {self.num_features}, L), got {x.shape}")
         return F.instance_norm(x, self.weight, self.bias, self.eps)

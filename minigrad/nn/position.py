@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from minigrad import checks
+from minigrad import functional as F
 from minigrad.nn import init
-from minigrad.nn.module import Module, Parameter, positive
+from minigrad.nn.module import Module, Parameter
 
 
 def _tokens(name: str, x: Any, d_model: int) -> int:
+    F.floats(name, x=x)
     if x.ndim < 2 or x.shape[-1] != d_model:
         raise ValueError(f"{name}: expected x of shape (..., tokens, {d_model}), got {x.shape}")
     return int(x.shape[-2])
@@ -28,7 +31,7 @@ class SinusoidalPositionalEncoding(Module):
     """
 
     def __init__(self, d_model: int) -> None:
-        positive("SinusoidalPositionalEncoding", d_model=d_model)
+        checks.positive("SinusoidalPositionalEncoding", d_model=d_model)
         self.d_model = d_model
 
     def forward(self, x: Any) -> Any:
@@ -42,7 +45,7 @@ class LearnedPositionalEncoding(Module):
     """x + weight[:T]; x: (..., T, D) with at most max_tokens tokens. weight: (max_tokens, D), from N(0, 0.1²)."""
 
     def __init__(self, max_tokens: int, d_model: int, *, rng: np.random.Generator | None = None) -> None:
-        positive("LearnedPositionalEncoding", max_tokens=max_tokens, d_model=d_model)
+        checks.positive("LearnedPositionalEncoding", max_tokens=max_tokens, d_model=d_model)
         self.max_tokens = max_tokens
         self.d_model = d_model
         self.weight = Parameter(np.empty((max_tokens, d_model), np.float32))
@@ -52,4 +55,5 @@ class LearnedPositionalEncoding(Module):
         tokens = _tokens("LearnedPositionalEncoding", x, self.d_model)
         if tokens > self.max_tokens:
             raise ValueError(f"LearnedPositionalEncoding: {tokens} tokens are more than max_tokens={self.max_tokens}")
+        F.floats("LearnedPositionalEncoding", x=x, weight=self.weight)
         return x + self.weight[:tokens]

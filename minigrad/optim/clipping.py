@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from minigrad.tensor import Tensor
+from minigrad import checks
+from minigrad.tensor import Array, Tensor
 
 
 def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
@@ -15,9 +16,8 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
 
     Pascanu, Mikolov, Bengio (2013). ValueError for gradients that are not finite, which no scaling would mend.
     """
-    if not max_norm > 0:
-        raise ValueError(f"clip_grad_norm_: max_norm must be positive, not {max_norm!r}")
-    gradients = [p.grad.data for p in parameters if p.grad is not None]
+    checks.positive_number("clip_grad_norm_", max_norm=max_norm)
+    gradients = _gradients("clip_grad_norm_", parameters)
     with np.errstate(over="ignore"):
         squares = [float(np.vdot(g, g)) for g in gradients]
     if not np.isfinite(sum(squares)):  # too large for their dtype, or not finite themselves
@@ -33,8 +33,16 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
 
 def clip_grad_value_(parameters: Iterable[Tensor], clip_value: float) -> None:
     """Bring each element of the gradients to between −clip_value and clip_value."""
-    if not clip_value > 0:
-        raise ValueError(f"clip_grad_value_: clip_value must be positive, not {clip_value!r}")
+    checks.positive_number("clip_grad_value_", clip_value=clip_value)
+    for g in _gradients("clip_grad_value_", parameters):
+        np.clip(g, -clip_value, clip_value, out=g)
+
+
+def _gradients(name: str, parameters: Iterable[Tensor]) -> list[Array]:
+    if isinstance(parameters, Tensor | np.ndarray) or not isinstance(parameters, Iterable):
+        raise TypeError(f"{name} needs a list of parameters, not {checks.shown(parameters)}: pass model.parameters()")
+    parameters = list(parameters)
     for p in parameters:
-        if p.grad is not None:
-            np.clip(p.grad.data, -clip_value, clip_value, out=p.grad.data)
+        if not isinstance(p, Tensor):
+            raise TypeError(f"{name}: parameters must be Tensors, not {checks.shown(p)}: pass model.parameters()")
+    return [p.grad.data for p in parameters if p.grad is not None]

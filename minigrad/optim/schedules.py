@@ -8,13 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from minigrad import checks
 from minigrad.optim.optimizers import Optimizer
+
+MOST_STEPS = (1 << 63) - 1  # what a file can hold
 
 
 class Schedule:
     """What the schedules share; `step()` after each step of the optimiser (or each epoch, if that is the unit)."""
 
     def __init__(self, optimizer: Optimizer) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"{type(self).__name__}: optimizer must be an Optimizer, not {checks.shown(optimizer)}")
         self.optimizer = optimizer
         self.rates = [float(group["lr"]) for group in optimizer.param_groups]
         self.steps = 0
@@ -38,6 +43,8 @@ class Schedule:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of the same schedule; ValueError if it does not fit, and then nothing changes."""
+        if not isinstance(state, Mapping):
+            raise TypeError(f"{type(self).__name__}: state must be a dict of state_dict(), not {checks.shown(state)}")
         own = self.state_dict()
         if state.keys() != own.keys():
             raise ValueError(
@@ -56,17 +63,11 @@ class Schedule:
         self._set()
 
 
-def _counts(name: str, least: int, **counts: int) -> None:
-    for what, n in counts.items():
-        if not isinstance(n, int) or n < least:
-            raise ValueError(f"{name}: {what} must be a whole number from {least} on, not {n!r}")
-
-
 class LinearWarmup(Schedule):
     """(step + 1) / warmup_steps, up to 1. Goyal et al. (2017)."""
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int) -> None:
-        _counts("LinearWarmup", 1, warmup_steps=warmup_steps)
+        checks.whole("LinearWarmup", 1, MOST_STEPS, warmup_steps=warmup_steps)
         self.warmup_steps = warmup_steps
         super().__init__(optimizer)
 
@@ -81,7 +82,7 @@ class WarmupCosine(Schedule):
     """
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int, total_steps: int) -> None:
-        _counts("WarmupCosine", 0, warmup_steps=warmup_steps, total_steps=total_steps)
+        checks.whole("WarmupCosine", 0, MOST_STEPS, warmup_steps=warmup_steps, total_steps=total_steps)
         if warmup_steps >= total_steps:
             raise ValueError(f"WarmupCosine: warmup_steps={warmup_steps} must be below total_steps={total_steps}")
         self.warmup_steps = warmup_steps
@@ -99,9 +100,8 @@ class StepLR(Schedule):
     """gamma to the power of step // step_size."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
-        _counts("StepLR", 1, step_size=step_size)
-        if not 0 < gamma <= 1:
-            raise ValueError(f"StepLR: gamma must be above 0 and at most 1, not {gamma!r}")
+        checks.whole("StepLR", 1, MOST_STEPS, step_size=step_size)
+        checks.number("StepLR", checks.SMALLEST, 1.0, " must be above 0 and at most 1", gamma=gamma)
         self.step_size = step_size
         self.gamma = gamma
         super().__init__(optimizer)
@@ -125,9 +125,11 @@ class OneCycleLR(Schedule):
         div_factor: float = 25.0,
         final_div_factor: float = 1e4,
     ) -> None:
-        _counts("OneCycleLR", 2, total_steps=total_steps)
-        if not 0 < pct_start < 1 or not div_factor >= 1 or not final_div_factor >= 1:
-            raise ValueError(f"OneCycleLR: pct_start={pct_start} must lie between 0 and 1, the divisors be at least 1")
+        checks.whole("OneCycleLR", 2, MOST_STEPS, total_steps=total_steps)
+        between = checks.SMALLEST, checks.BELOW_ONE
+        checks.number("OneCycleLR", *between, " must lie between 0 and 1", pct_start=pct_start)
+        divisors = {"div_factor": div_factor, "final_div_factor": final_div_factor}
+        checks.number("OneCycleLR", 1.0, checks.LARGEST, " must be at least 1", **divisors)
         self.top = pct_start * total_steps - 1
         self.end = total_steps - 1
         self.first = 1 / div_factor
