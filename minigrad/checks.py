@@ -45,7 +45,9 @@ def number(
 
 
 def positive_number(name: str, /, **numbers: Any) -> None:
-    number(name, SMALLEST, LARGEST, " must be a positive number", **numbers)
+    for n in numbers.values():
+        if type(n) is not float or not 0 < n <= LARGEST:  # what is right costs a third of a call of number
+            number(name, SMALLEST, LARGEST, " must be a positive number", **numbers)
 
 
 def not_negative(name: str, /, **numbers: Any) -> None:
@@ -53,7 +55,9 @@ def not_negative(name: str, /, **numbers: Any) -> None:
 
 
 def probability(name: str, /, **numbers: Any) -> None:
-    number(name, 0.0, 1.0, ": a probability lies between 0 and 1", **numbers)
+    for n in numbers.values():
+        if type(n) is not float or not 0 <= n <= 1:
+            number(name, 0.0, 1.0, ": a probability lies between 0 and 1", **numbers)
 
 
 def whole(name: str, least: float = 0, most: float = math.inf, /, **counts: Any) -> None:

@@ -69,7 +69,7 @@ def _reduction(name: str, reduction: str) -> None:
 
 def _axis(name: str, axis: int | None, ndim: int) -> None:
     """An axis is None or a number of one; also a 0-d array has a last one."""
-    if axis is not None:
+    if axis is not None and not (type(axis) is int and -ndim <= axis < ndim):
         checks.whole(name, -math.inf, axis=axis)
         if not -max(ndim, 1) <= axis < max(ndim, 1):
             raise ValueError(f"{name}: axis {checks.shown(axis)} is out of bounds for an array of {ndim} axes")
