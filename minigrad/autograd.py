@@ -25,6 +25,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
+from minigrad import checks
 from minigrad.guard import SHARED, Snapshot, snapshot, verify
 from minigrad.tensor import HANDLERS, Array, Tensor, as_array, detached, needs_float, owner
 
@@ -352,6 +353,8 @@ def rule(*numpy_functions: Callable[..., Any], linear: bool = False) -> Callable
     tensor(12.)
     """
 
+    checks.flag("rule", linear=linear)
+
     def register(function: Callable[..., Any]) -> Rule:
         if not inspect.isfunction(function):
             raise TypeError(
@@ -381,6 +384,7 @@ def implements(*numpy_functions: Callable[..., Any]) -> Callable[[F], F]:
 
 def shared(function: Pullback) -> Pullback:
     """Remember the last call: for work that several pullbacks of one node have in common, as all get the same g."""
+    checks.function("shared", function=function)
     last: list[Any] = [None, None]
 
     def remembering(g: Any) -> Any:
@@ -612,6 +616,10 @@ def grad(
     >>> mg.autograd.grad(dy, x)
     (tensor(18.),)
     """
+    checks.flag("grad", retain_graph=retain_graph, create_graph=create_graph, allow_unused=allow_unused)
+    for what, tensors in {"outputs": outputs, "inputs": inputs}.items():
+        if not isinstance(tensors, Tensor) and not isinstance(tensors, Iterable):
+            raise TypeError(f"grad: {what} must be a Tensor or a list of them, not {checks.shown(tensors)}")
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     if grad_outputs is None:

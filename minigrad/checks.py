@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.lib import array_utils
 
 LARGEST = sys.float_info.max  # the bounds of what is finite
 SMALLEST = math.ulp(0.0)  # of the numbers above 0
@@ -52,6 +53,10 @@ def positive_number(name: str, /, **numbers: Any) -> None:
 
 def not_negative(name: str, /, **numbers: Any) -> None:
     number(name, 0.0, LARGEST, " must be a number from 0 on", **numbers)
+
+
+def share(name: str, /, **numbers: Any) -> None:
+    number(name, 0.0, BELOW_ONE, " must be from 0 to below 1", **numbers)
 
 
 def probability(name: str, /, **numbers: Any) -> None:
@@ -112,3 +117,25 @@ def shape(name: str, given: Any) -> tuple[int, ...]:
     if math.prod(sides) > MOST_NUMBERS:
         raise ValueError(f"{name}: shape {shown(sides)} has more numbers than memory holds")
     return sides
+
+
+def integer(name: str, what: str, n: Any) -> int:
+    """n as a Python number, if it is a whole one."""
+    whole(name, -(1 << 63), (1 << 63) - 1, **{what: n})
+    return int(n)
+
+
+def normalize_axis_tuple(axis: Any, ndim: int) -> tuple[int, ...]:
+    """NumPy's, with a ValueError also for what no C integer holds."""
+    try:
+        return array_utils.normalize_axis_tuple(axis, ndim)
+    except OverflowError:
+        raise ValueError(f"axis {shown(axis)} is out of bounds for array of dimension {ndim}") from None
+
+
+def normalize_axis_index(axis: Any, ndim: int) -> int:
+    """NumPy's, likewise."""
+    try:
+        return array_utils.normalize_axis_index(axis, ndim)
+    except OverflowError:
+        raise ValueError(f"axis {shown(axis)} is out of bounds for array of dimension {ndim}") from None

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from minigrad import checks
+
 if TYPE_CHECKING:
     from minigrad.autograd import Hook, Hooks, Node
 
@@ -28,6 +30,7 @@ def as_array(data: object, dtype: DTypeLike | None = None) -> Array:
     A NumPy scalar counts as a Python number, so that float32 stays float32 beside `np.float64(2.0)`.
     An ndarray is not copied. Raises TypeError for what is not numbers, ValueError for ragged lists.
     """
+    given = data
     if isinstance(data, Tensor):
         data = data.data
     if not isinstance(data, np.ndarray):
@@ -40,7 +43,7 @@ def as_array(data: object, dtype: DTypeLike | None = None) -> Array:
     if dtype is not None:
         data = data.astype(dtype, copy=False)
     if data.dtype.kind not in "fiubc":
-        raise TypeError(f"a tensor holds numbers, not {data.dtype.name} (from {type(data).__name__})")
+        raise TypeError(f"a tensor holds numbers, not {data.dtype.name} (from {type(given).__name__})")
     return data
 
 
@@ -133,6 +136,8 @@ class Tensor(NDArrayOperatorsMixin):
         self.grad = None
         self.hooks = None
         self.node = None
+        if requires_grad is not False:
+            checks.flag("Tensor", requires_grad=requires_grad)
         if requires_grad:
             needs_float("requires_grad=True", self._array.dtype)
         self._requires_grad = bool(requires_grad)
@@ -185,6 +190,7 @@ class Tensor(NDArrayOperatorsMixin):
             raise ValueError(
                 "requires_grad can be set on leaves only: use x.detach() for a tensor outside of the graph"
             )
+        checks.flag("Tensor", requires_grad=value)
         if value:
             needs_float("requires_grad=True", self._array.dtype)
         self._requires_grad = bool(value)

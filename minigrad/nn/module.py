@@ -7,18 +7,10 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 
+from minigrad import checks
 from minigrad.tensor import Array, Tensor
 
 M = TypeVar("M", bound="Module")
-
-
-def positive(layer: str, **sizes: int) -> None:
-    """Refuse sizes that are no whole number from 1 on."""
-    for name, n in sizes.items():
-        if not isinstance(n, int | np.integer) or isinstance(n, bool):
-            raise TypeError(f"{layer}: {name} must be a whole number, not {n!r}")
-        if n < 1:
-            raise ValueError(f"{layer}: {name} must be at least 1, not {n}")
 
 
 class Parameter(Tensor):
@@ -78,8 +70,13 @@ class Module:
                 raise TypeError(
                     f"{type(self).__name__}.{name} is a Parameter that would not be trained: rename it without _"
                 )
+        entered: set[int] = set()  # a list may hold itself
         while stack:
             name, value = stack.pop()
+            if isinstance(value, Mapping | list | tuple):
+                if id(value) in entered:
+                    continue
+                entered.add(id(value))
             if isinstance(value, Module | np.ndarray) or (isinstance(value, Tensor) and value.node is None):
                 yield name, value
             elif isinstance(value, Mapping):
@@ -127,6 +124,7 @@ class Module:
 
     def train(self, mode: bool = True) -> Self:
         """Training mode for this module and all below it: dropout drops, batch norm looks at the batch."""
+        checks.flag("train", mode=mode)
         for module in self.modules():
             module.training = mode
         return self
@@ -146,6 +144,7 @@ class Module:
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Train all parameters, or freeze them."""
+        checks.flag("requires_grad_", requires_grad=requires_grad)
         for parameter in self.parameters():
             parameter.requires_grad = requires_grad
         return self
@@ -161,6 +160,9 @@ class Module:
 
         strict=False passes over names that only one side has. ValueError names everything that does not fit.
         """
+        checks.flag("load_state_dict", strict=strict)
+        if not isinstance(state, Mapping):
+            raise TypeError(f"load_state_dict: state must be a dict of state_dict(), not {checks.shown(state)}")
         own = {name: v.data if isinstance(v, Tensor) else v for name, v in self._arrays()}
         given = {name: v.data if isinstance(v, Tensor) else np.asarray(v) for name, v in state.items()}
         missing = [name for name in own if name not in given]

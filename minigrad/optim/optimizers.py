@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from minigrad import checks
 from minigrad.autograd import reached_parameters
 from minigrad.tensor import Array, Tensor
 
@@ -99,10 +100,12 @@ class Optimizer:
 
     def __init__(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]], options: dict[str, Any]) -> None:
         name = type(self).__name__
-        if not isinstance(parameters, Iterable) or isinstance(parameters, Tensor | dict):
+        if not isinstance(parameters, Iterable) or isinstance(parameters, Tensor | np.ndarray | dict):
             raise TypeError(
                 f"{name} needs a list of parameters, not {type(parameters).__name__}: pass model.parameters()"
             )
+        if not isinstance(options, dict):
+            raise TypeError(f"{name}: options must be a dict of the options' defaults, not {checks.shown(options)}")
         given: list[Any] = list(parameters)
         groups: list[dict[str, Any]]
         groups = given if given and all(isinstance(g, dict) for g in given) else [{"params": given}]
@@ -135,10 +138,7 @@ class Optimizer:
 
     def _check(self, lr: float, weight_decay: float, **_: Any) -> None:
         """Refuse options that make no sense."""
-        if not lr >= 0 or not weight_decay >= 0:
-            raise ValueError(
-                f"{type(self).__name__}: lr and weight_decay must not be negative, got {lr} and {weight_decay}"
-            )
+        checks.not_negative(type(self).__name__, lr=lr, weight_decay=weight_decay)
 
     def zero_grad(self) -> None:
         """Forget the gradients: `.grad` becomes None."""
@@ -200,6 +200,8 @@ class Optimizer:
 
         All of it is taken over, or nothing.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"{type(self).__name__}: state must be a dict of state_dict(), not {checks.shown(state)}")
         own = {name: np.asarray(value) for name, value in self.state_dict().items()}
         given = {name: np.asarray(value) for name, value in state.items()}
         problems = [f"missing: {name}" for name in own if name not in given]
@@ -249,8 +251,10 @@ class SGD(Optimizer):
 
     def _check(self, lr: float, weight_decay: float, momentum: float = 0.0, nesterov: bool = False, **_: Any) -> None:
         super()._check(lr, weight_decay)
-        if not 0 <= momentum < 1 or (nesterov and not momentum):
-            raise ValueError(f"SGD: momentum={momentum} must be at least 0 and below 1, and above 0 for nesterov")
+        checks.share("SGD", momentum=momentum)
+        checks.flag("SGD", nesterov=nesterov)
+        if nesterov and not momentum:
+            raise ValueError("SGD: momentum must be above 0 for nesterov, not 0")
 
     def _update(self, group: dict[str, Any], p: Array, g: Array, step: int, *memories: Array) -> None:
         (v,) = memories
@@ -289,10 +293,8 @@ class RMSprop(Optimizer):
         self, lr: float, weight_decay: float, alpha: float = 0.0, eps: float = 1.0, momentum: float = 0.0, **_: Any
     ) -> None:
         super()._check(lr, weight_decay)
-        if not 0 <= alpha < 1 or not 0 <= momentum < 1 or not eps > 0:
-            raise ValueError(
-                f"RMSprop: alpha={alpha}, momentum={momentum} must be from 0 to below 1, eps={eps} positive"
-            )
+        checks.share("RMSprop", alpha=alpha, momentum=momentum)
+        checks.positive_number("RMSprop", eps=eps)
 
     def _update(self, group: dict[str, Any], p: Array, g: Array, step: int, *memories: Array) -> None:
         s, v = memories
@@ -331,8 +333,11 @@ class Adam(Optimizer):
         self, lr: float, weight_decay: float, betas: tuple[float, float] = (0, 0), eps: float = 1.0, **_: Any
     ) -> None:
         super()._check(lr, weight_decay)
-        if not all(0 <= beta < 1 for beta in betas) or not eps > 0:
-            raise ValueError(f"{type(self).__name__}: betas={betas} must be from 0 to below 1, and eps={eps} positive")
+        name = type(self).__name__
+        if not isinstance(betas, tuple | list) or len(betas) != 2:
+            raise TypeError(f"{name}: betas must be two numbers, not {checks.shown(betas)}")
+        checks.share(name, **{f"betas[{i}]": beta for i, beta in enumerate(betas)})
+        checks.positive_number(name, eps=eps)
 
     def _decay(self, group: dict[str, Any], p: Array, g: Array) -> None:
         g += group["weight_decay"] * p

@@ -280,8 +280,15 @@ def hypot(x, y, /):
 @rule()
 def erf(x, /):
     """2/√π ∫₀ˣ exp(−t²) dt"""
-    y = erf(x) if isinstance(x, Tensor) else _erf(np.asarray(x))
+    y = erf(x) if isinstance(x, Tensor) else _erf(_real(x))
     return y, (lambda g: g * (2 / math.sqrt(math.pi)) * np.exp(-x * x),)
+
+
+def _real(x: Any) -> Any:
+    x = np.asarray(x)
+    if x.dtype.kind not in "fiub":
+        raise TypeError(f"erf: x must be real numbers, not {x.dtype.name}")
+    return x
 
 
 def _erf(x: Array) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index
 
+from minigrad import checks
 from minigrad.autograd import implements, rule
 from minigrad.tensor import Tensor, as_array, detached
 
@@ -59,8 +59,10 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     """The slices at these indices along an axis (None: of the flattened array)."""
     if axis is None:
         x, axis = np.ravel(x), 0
+    if isinstance(indices, bool | np.bool_) or getattr(indices, "dtype", None) == np.bool_:
+        raise TypeError("take: indices must be integers, not booleans: for a mask write x[mask]")
     indices = indices if isinstance(indices, int | np.ndarray | Tensor) else np.asarray(indices)
-    return x[(slice(None),) * normalize_axis_index(axis, x.ndim) + (indices,)]
+    return x[(slice(None),) * checks.normalize_axis_index(axis, x.ndim) + (indices,)]
 
 
 @implements(np.take_along_axis)
@@ -81,6 +83,7 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
 @implements(np.diagonal)
 def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """The elements on a diagonal of two axes, as a new last axis."""
+    offset = checks.integer("diagonal", "offset", offset)
     x = np.moveaxis(x, (axis1, axis2), (-2, -1))
     rows, columns = np.nonzero(np.eye(x.shape[-2], x.shape[-1], offset, dtype=bool))
     return x[..., rows, columns]
@@ -89,6 +92,7 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 @implements(np.diag)
 def diag(x: Any, k: int = 0) -> Any:
     """The k-th diagonal of a matrix, or the matrix with this diagonal."""
+    k = checks.integer("diag", "k", k)
     if x.ndim == 2:
         return diagonal(x, k)
     if x.ndim != 1:

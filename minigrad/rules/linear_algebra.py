@@ -7,8 +7,8 @@ import string
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
+from minigrad import checks
 from minigrad.autograd import implements, rule, shared
 from minigrad.tensor import Tensor, as_array
 
@@ -96,9 +96,11 @@ def vdot(x: Any, y: Any) -> Any:
 def tensordot(x: Any, y: Any, axes: Any = 2) -> Any:
     """Σ over these axes of x and those of y: the last n and the first n for a number."""
     x, y = _pair(x, y)
+    if isinstance(axes, dict):
+        raise TypeError(f"tensordot: axes must be a number or two lists of axes, not {checks.shown(axes)}")
     if isinstance(axes, int):
         axes = tuple(range(x.ndim - axes, x.ndim)), tuple(range(axes))
-    xs, ys = normalize_axis_tuple(axes[0], x.ndim), normalize_axis_tuple(axes[1], y.ndim)
+    xs, ys = checks.normalize_axis_tuple(axes[0], x.ndim), checks.normalize_axis_tuple(axes[1], y.ndim)
     if [x.shape[i] for i in xs] != [y.shape[i] for i in ys]:
         raise ValueError(f"tensordot: axes {xs} of x {x.shape} and axes {ys} of y {y.shape} differ in length")
     x_rest = tuple(i for i in range(x.ndim) if i not in xs)
@@ -299,6 +301,9 @@ def cholesky(x, /):
 @implements(np.linalg.matrix_power)
 def matrix_power(x: Any, n: int) -> Any:
     """x multiplied with itself n times; of its inverse for a negative n."""
+    n = checks.integer("matrix_power", "n", n)
+    if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
+        raise ValueError(f"matrix_power: x must be square matrices, got {x.shape}")
     if n < 0:
         x, n = np.linalg.inv(x), -n
     if n == 0:

@@ -9,17 +9,17 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
+from minigrad import checks
 from minigrad.autograd import implements, rule
-from minigrad.tensor import detached
+from minigrad.tensor import Tensor, as_array, detached
 
 Axis = int | tuple[int, ...] | None
 
 
 def axes_of(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
     """The axes meant, as a tuple of numbers from 0; None means all."""
-    return tuple(range(len(shape))) if axis is None else normalize_axis_tuple(axis, len(shape))
+    return tuple(range(len(shape))) if axis is None else checks.normalize_axis_tuple(axis, len(shape))
 
 
 def kept(y: Any, shape: tuple[int, ...], axis: Axis) -> Any:
@@ -241,6 +241,7 @@ def median(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 @rule()
 def logsumexp(x, /, axis=None, keepdims=False):
     """ln Σ eˣ without overflow; the derivative is the softmax: 0 where all are −∞, shared among +∞"""
+    x = x if isinstance(x, Tensor | np.ndarray) else as_array(x)
     axes = axes_of(x.shape, axis)
     given, x = x, _wide(x)
     top = np.max(detached(x), axis=axes, keepdims=True, initial=-np.inf)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
+from minigrad import checks
 from minigrad.autograd import implements, rule
 from minigrad.tensor import Tensor, as_array
 
@@ -26,7 +26,7 @@ def _reshape(x: Any, /, shape: Any, order: str = "C", *, copy: bool | None = Non
         raise ValueError(f"reshape of Tensors reads in order 'C', not {order!r}")
     if type(shape) is not tuple:
         shape = tuple(shape) if np.ndim(shape) else (shape,)
-    return reshape(x, tuple(map(int, shape)))
+    return reshape(x, tuple(checks.integer("reshape", "shape", n) for n in shape))
 
 
 @implements(np.ravel)
@@ -42,7 +42,7 @@ def transpose(x, /, axes):
 
 @implements(np.transpose, np.permute_dims)
 def _transpose(x: Any, axes: Any = None) -> Any:
-    axes = tuple(reversed(range(x.ndim))) if axes is None else normalize_axis_tuple(axes, x.ndim)
+    axes = tuple(reversed(range(x.ndim))) if axes is None else checks.normalize_axis_tuple(axes, x.ndim)
     if len(axes) != x.ndim:
         raise ValueError(f"transpose: axes {axes} do not match x of shape {x.shape}")
     return transpose(x, axes=axes)
@@ -69,8 +69,8 @@ def moveaxis(x, /, source, destination):
 
 @implements(np.rollaxis)
 def rollaxis(x: Any, axis: int, start: int = 0) -> Any:
-    axis = normalize_axis_index(axis, x.ndim)
-    start = x.ndim if start == x.ndim else normalize_axis_index(start, x.ndim)
+    axis = checks.normalize_axis_index(axis, x.ndim)
+    start = x.ndim if start == x.ndim else checks.normalize_axis_index(start, x.ndim)
     return moveaxis(x, source=axis, destination=start - (axis < start))
 
 
@@ -165,7 +165,7 @@ def _concatenate(xs: Any, /, axis: int | None = 0) -> Any:
         xs, axis = [np.ravel(x) for x in xs], 0
     if any(x.ndim == 0 for x in xs):
         raise ValueError("concatenate: arrays of shape () cannot be concatenated, only stacked")
-    return concatenate(*xs, axis=normalize_axis_index(axis, xs[0].ndim))
+    return concatenate(*xs, axis=checks.normalize_axis_index(axis, xs[0].ndim))
 
 
 @implements(np.stack)
@@ -174,7 +174,7 @@ def stack(xs: Any, axis: int = 0) -> Any:
     xs = _arrays("stack", xs)
     if len({x.shape for x in xs}) > 1:
         raise ValueError(f"stack: the shapes must be equal, not {', '.join(str(x.shape) for x in xs)}")
-    axis = normalize_axis_index(axis, xs[0].ndim + 1)
+    axis = checks.normalize_axis_index(axis, xs[0].ndim + 1)
     return concatenate(*(np.expand_dims(x, axis) for x in xs), axis=axis)
 
 
@@ -192,23 +192,25 @@ def hstack(xs: Any) -> Any:
 @implements(np.array_split)
 def array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     """x cut along an axis at these indices, or into this many parts as equal as can be."""
-    axis = normalize_axis_index(axis, x.ndim)
+    axis = checks.normalize_axis_index(axis, x.ndim)
     if np.ndim(indices_or_sections) == 0:
-        parts = int(indices_or_sections)
+        parts = checks.integer("array_split", "indices_or_sections", indices_or_sections)
         if parts <= 0:
             raise ValueError(f"array_split: the number of parts must be positive, not {parts}")
         size, longer = divmod(x.shape[axis], parts)
         ends = np.cumsum([size + 1] * longer + [size] * (parts - longer))[:-1].tolist()
     else:
-        ends = [int(i) for i in indices_or_sections]
+        ends = [checks.integer("array_split", "indices_or_sections", i) for i in indices_or_sections]
     return [x[(slice(None),) * axis + (slice(a, b),)] for a, b in zip([0, *ends], [*ends, None], strict=True)]
 
 
 @implements(np.split)
 def split(x: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     """As array_split, into equal parts only."""
-    if np.ndim(indices_or_sections) == 0 and x.shape[axis] % int(indices_or_sections):
-        raise ValueError(f"split: axis {axis} of shape {x.shape} cannot be cut into {indices_or_sections} equal parts")
+    if np.ndim(indices_or_sections) == 0:
+        parts = checks.integer("split", "indices_or_sections", indices_or_sections)
+        if parts < 1 or x.shape[axis] % parts:
+            raise ValueError(f"split: axis {axis} of shape {x.shape} cannot be cut into {parts} equal parts")
     return array_split(x, indices_or_sections, axis)
 
 
@@ -231,7 +233,10 @@ def pad(x, /, widths, value=0.0):
 def _pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: float = 0.0) -> Any:
     if mode != "constant":
         raise ValueError(f"pad: mode {mode!r} has no derivative rule here, only 'constant' has")
-    widths = tuple((int(a), int(b)) for a, b in np.broadcast_to(pad_width, (x.ndim, 2)))
+    widths = tuple(
+        (checks.integer("pad", "pad_width", a), checks.integer("pad", "pad_width", b))
+        for a, b in np.broadcast_to(pad_width, (x.ndim, 2))
+    )
     return pad(x, widths=widths, value=constant_values)
 
 
