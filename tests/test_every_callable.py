@@ -444,7 +444,6 @@ AWAITED = {
     ("minigrad.index_add", "index"),
     ("minigrad.index_update", "index"),
     ("minigrad.shared", "function"),
-    ("nn.Module.load_state_dict", "strict"),
 }
 
 

@@ -102,7 +102,6 @@ AWAITED = {
     ("diagonal", 1),
     ("fabs", 0),
     ("matrix_power", 1),
-    ("norm", 0),
     ("repeat", "axis"),
     ("take", "axis"),
     ("take_along_axis", "axis"),

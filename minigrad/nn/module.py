@@ -172,8 +172,8 @@ class Module:
             for name, v in given.items()
             if name in own and (v.shape != own[name].shape or not np.can_cast(v.dtype, own[name].dtype, "same_kind"))
         ]
-        problems = [f"missing: {', '.join(missing)}"] * (strict and bool(missing))
-        problems += [f"unexpected: {', '.join(unexpected)}"] * (strict and bool(unexpected)) + wrong
+        problems = [f"missing: {', '.join(missing)}"] * bool(strict and missing)
+        problems += [f"unexpected: {', '.join(unexpected)}"] * bool(strict and unexpected) + wrong
         if problems:
             raise ValueError(f"this state does not fit {type(self).__name__}:\n  " + "\n  ".join(problems))
         for name, v in given.items():

@@ -256,6 +256,8 @@ def logsumexp(x, /, axis=None, keepdims=False):
 @implements(np.linalg.norm)
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """(Σ |x|ᵖ)^(1/p) of vectors, the Frobenius norm of matrices; the gradient at 0 is 0."""
+    if x.dtype.kind == "c":
+        raise TypeError("norm: x must be real numbers, not complex ones: the norm of np.abs(x) is the same")
     matrix = (isinstance(axis, tuple) and len(axis) == 2) or (axis is None and x.ndim == 2)
     if (matrix and ord not in (None, "fro")) or (not matrix and isinstance(ord, str)):
         raise ValueError(
