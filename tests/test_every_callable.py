@@ -439,11 +439,8 @@ LIKE = {"minigrad.zeros_like", "minigrad.ones_like", "minigrad.index_add", "mini
 AWAITED = {
     ("functional.erf", "inputs"),
     ("functional.logsumexp", "inputs"),
-    ("minigrad.autograd.grad", "inputs"),
-    ("minigrad.autograd.grad", "outputs"),
     ("minigrad.index_add", "index"),
     ("minigrad.index_update", "index"),
-    ("minigrad.shared", "function"),
 }
 
 
