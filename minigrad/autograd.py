@@ -541,7 +541,13 @@ def _seed(output: Tensor, gradient: ArrayLike | Tensor | None, create_graph: boo
                 "reduce it (np.sum, np.mean), or give a gradient of that shape"
             )
         gradient = np.ones(output.shape, output.dtype)
-    gradient = gradient if isinstance(gradient, Tensor) else Tensor(np.asarray(gradient))
+    if not isinstance(gradient, Tensor):
+        try:
+            gradient = Tensor(np.asarray(gradient))
+        except ValueError as error:
+            raise ValueError(
+                f"the gradient has shape {output.shape} to be, and rows of equal length: {error}"
+            ) from None
     if gradient.shape != output.shape:
         raise ValueError(f"the gradient has shape {gradient.shape}, the tensor {output.shape}: they must be equal")
     needs_float("gradient", gradient.dtype)

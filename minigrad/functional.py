@@ -180,12 +180,12 @@ def _(x: X, approximate: str) -> None:
 # ---- where -----------------------------------------------------------------------------------------------------------
 
 
-def safe_where(condition: ArrayLike | Tensor, function: Callable[[X], X], x: X, fill: X = 0.0) -> X:
+def safe_where(condition: Array, function: Callable[[X], X], x: X, fill: float = 0.0) -> X:
     """function(x) where the condition holds, fill elsewhere, and there with the gradient 0, whatever function does.
 
     np.where(condition, function(x), fill) has NaN as its gradient where function is not defined on the branch not
     taken, for 0 · ∞ is none. Here function, which acts on each element for itself, only sees elements where the
-    condition holds, repeated in place of the others. condition: boolean; broadcasts with x.
+    condition holds, repeated in place of the others. condition: a boolean array that broadcasts with x.
 
     >>> import numpy as np, minigrad as mg
     >>> x = mg.tensor([0.0, 4.0], requires_grad=True)
@@ -194,10 +194,14 @@ def safe_where(condition: ArrayLike | Tensor, function: Callable[[X], X], x: X, 
     tensor([0.  , 0.25])
     """
     floats("safe_where", x=x)
-    held = np.asarray(detached(condition))
-    if held.dtype != np.bool_:
-        raise TypeError(f"safe_where: condition must be boolean, not {held.dtype.name}")
-    held, values = np.broadcast_arrays(held, detached(x))
+    checks.function("safe_where", function=function)
+    checks.number("safe_where", fill=fill)
+    if not isinstance(condition, ARRAYS) or condition.dtype != np.bool_:
+        raise TypeError(f"safe_where: condition must be a boolean array, not {checks.shown(condition)}")
+    try:
+        held, values = np.broadcast_arrays(detached(condition), detached(x))
+    except ValueError:
+        raise ValueError(f"safe_where: condition {condition.shape} does not broadcast with x {x.shape}") from None
     if not held.any():
         return np.where(held, x, fill)
     safe = np.where(held, x, values[held][0].item())

@@ -167,7 +167,9 @@ CALLS = {
     "minigrad.default_generator": lambda: of(mg.default_generator),
     "minigrad.Tensor": lambda: of(mg.Tensor, np.ones(3, np.float32)),
     # the engine
+    "minigrad.debug": lambda: of(mg.debug),
     "minigrad.no_grad": lambda: of(mg.no_grad),
+    "minigrad.safe_where": lambda: of(mg.safe_where, mask(2, 3), np.exp, x(), 0.0),
     "minigrad.enable_grad": lambda: of(mg.enable_grad),
     "minigrad.is_grad_enabled": lambda: of(mg.is_grad_enabled),
     "minigrad.keep_memory": lambda: of(mg.keep_memory),
@@ -205,6 +207,7 @@ CALLS = {
     "functional.masked_softmax": lambda: of(F.masked_softmax, x(), mask(2, 3)),
     "functional.logsumexp": lambda: of(F.logsumexp, x()),
     "functional.erf": lambda: of(F.erf, x()),
+    "functional.safe_where": lambda: of(F.safe_where, mask(2, 3), np.exp, x(), 0.0),
     "functional.layer_norm": lambda: of(F.layer_norm, x(), 3, x(3), x(3)),
     "functional.rms_norm": lambda: of(F.rms_norm, x(), 3, x(3)),
     "functional.batch_norm": lambda: of(F.batch_norm, x(), np.zeros(3, "f4"), np.ones(3, "f4"), x(3), x(3), True),
@@ -407,6 +410,7 @@ SIGNED = {
     "alpha",
     "scale",
     "value",
+    "fill",
     "a",
     "b",
     "mean",
@@ -431,7 +435,16 @@ ANYTHING = {
 HANDED_ON = ANYTHING | {(f"minigrad.{name}()", "x") for name in ("grad", "value_and_grad", "jacobian", "hessian")}
 HANDED_ON |= {("minigrad.vjp", "primals"), ("testing.check_layer", "inputs")}
 HANDED_ON |= {(f"minigrad.index_{name}", what) for name in ("add", "update") for what in ("x", "index", "values")}
-KINDS = {"ids": "iu", "target": "fiub", "mask": "b", "attn_mask": "b", "there": "b", "primals": "f", "inputs": "f"}
+KINDS = {
+    "ids": "iu",
+    "target": "fiub",
+    "mask": "b",
+    "condition": "b",
+    "attn_mask": "b",
+    "there": "b",
+    "primals": "f",
+    "inputs": "f",
+}
 NUMBERS = {"data", "fill_value", "values", "index", "grad_outputs", "cotangent", "tangents", "primals", "ids", "target"}
 LIKE = {"minigrad.zeros_like", "minigrad.ones_like", "minigrad.index_add", "minigrad.index_update"}
 

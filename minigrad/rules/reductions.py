@@ -172,8 +172,7 @@ def std(x, /, axis=None, ddof=0, keepdims=False):
         rounding = spread <= np.finfo(np.float64).eps * np.absolute(mean)
         return (wide - mean) * kept(g, x.shape, axis) / np.where(rounding, np.inf, spread) / n
 
-    y = _narrow(spread, x)
-    return y if keepdims else np.squeeze(y, axis=axes_of(x.shape, axis)), (pull,)
+    return np.sum(_narrow(spread, x), axis=axis, keepdims=keepdims), (pull,)  # of one element each
 
 
 def _freedom(x: Any, axis: Any, ddof: float, name: str) -> float:
