@@ -43,21 +43,16 @@ class Node:
     inputs: for each input the vertex that it came from (the node that made it, or the leaf itself), or the array or
     number itself where no gradient is wanted. pullbacks: one for each input; None once the node has been freed.
     stamp: grows with every node, so sorting by it is a topological order.
-    exposed: whether somebody outside can write into what came out; snapshots: what must be unchanged in backward;
-    views: the node whose memory came out; value: what came out, of a linear rule whose inputs may be written into.
+    memory: whose it is that came out: nobody else's (None), that of another node's result, of which it is a view, or
+    OUTSIDE's, where somebody can write into it. snapshots: what has to be as it was for backward, see guard.py.
     """
 
-    __slots__ = (
-        "dtype", "exposed", "hooks", "inputs", "pullbacks", "rule", "settings", "shape", "snapshots", "stamp", "value",
-        "views",
-    )  # fmt: skip
+    __slots__ = ("dtype", "hooks", "inputs", "memory", "pullbacks", "rule", "settings", "shape", "snapshots", "stamp")
 
-    exposed: bool
     hooks: Hooks | None
+    memory: Node | str | None
     pullbacks: Sequence[Pullback | None] | None
     snapshots: list[Snapshot] | None
-    value: Array | None
-    views: Node | None
 
     def __init__(
         self,
@@ -76,19 +71,19 @@ class Node:
         if self.dtype.kind != "f":
             needs_float(f"the gradient of {rule.name}", self.dtype)
         self.stamp = next(stamps)
-        self.exposed = False
-        self.hooks = self.snapshots = self.views = self.value = None
+        self.hooks = self.memory = self.snapshots = None
 
     def expose(self, array: Array) -> None:
         """Somebody gets hold of what came out, and may write into it: from now on that would be noticed."""
-        node: Node | None = self
-        while node is not None and node.pullbacks is not None:
-            node.exposed = True
-            if not any(array is seen for seen, _ in node.snapshots or ()):
+        node: Node | str | None = self
+        while isinstance(node, Node) and node.pullbacks is not None:  # a graph that has been freed needs nothing
+            if not any(array is seen and before is not None for seen, before in node.snapshots or ()):
                 node.snapshots = [*(node.snapshots or ()), (array, snapshot(array))]
-            node = node.views
+            whose, node.memory = node.memory, OUTSIDE
+            node = whose
 
 
+OUTSIDE = "outside"
 Vertex = Node | Tensor  # what a gradient arrives at: a node, or a leaf that requires one
 
 
@@ -252,7 +247,7 @@ def _recorder(rule: Rule) -> Callable[..., Any]:
                 if node is not None:
                     wanted = True
                     vertices.append(node)
-                    if node.exposed:
+                    if node.memory is OUTSIDE:
                         open_arrays.append(array)
                     continue
                 if x._requires_grad:
@@ -285,13 +280,14 @@ def _recorder(rule: Rule) -> Callable[..., Any]:
             result._requires_grad = True
             if open_arrays:
                 if rule.linear:
-                    node.value = value
+                    node.snapshots = [(value, None)]
                 else:
                     node.snapshots = kept = []
                     for array in open_arrays:
                         kept.append((array, array.tobytes() if array.nbytes < SHARED else snapshot(array)))
-            if settings:
-                _guard_settings(node, settings)
+            for setting in settings.values():
+                if type(setting) is np.ndarray and setting.flags.writeable:  # as open to writes as inputs are
+                    node.snapshots = [*(node.snapshots or ()), (setting, snapshot(setting))]
             if value.base is not None:
                 _trace_view(node, value, inputs)
         else:
@@ -306,23 +302,14 @@ def _recorder(rule: Rule) -> Callable[..., Any]:
     return apply
 
 
-def _guard_settings(node: Node, settings: dict[str, Any]) -> None:
-    """Settings that are arrays are as open to writes as inputs are, unless they are read-only."""
-    arrays = [v for v in settings.values() if type(v) is np.ndarray and v.flags.writeable]
-    if arrays:
-        node.snapshots = [*(node.snapshots or ()), *((array, snapshot(array)) for array in arrays)]
-
-
 def _trace_view(node: Node, value: Array, inputs: Sequence[Any]) -> None:
     """Where the value is a view of an input, whoever can write into the one can write into the other."""
     memory = owner(value)
     for x in inputs:
         array = x._array if isinstance(x, Tensor) else x
         if type(array) is np.ndarray and owner(array) is memory:
-            if isinstance(x, Tensor) and x.node is not None:
-                node.views, node.exposed = x.node, x.node.exposed
-            else:
-                node.exposed = True
+            seen = isinstance(x, Tensor) and x.node is not None and x.node.memory is not OUTSIDE
+            node.memory = x.node if seen else OUTSIDE
 
 
 _PLAIN = frozenset((np.ndarray, float, int, bool, type(None)))
@@ -442,8 +429,8 @@ def propagate(
                 verify([*nodes, node], create_graph)
             if targets is not None and node in targets:
                 arrived[node] = g
-            made = node.pullbacks if pullbacks is None else pullbacks[node]
-            for v, pullback in zip(node.inputs, made or (), strict=True):
+            made: Any = node.pullbacks if pullbacks is None else pullbacks[node]
+            for v, pullback in zip(node.inputs, made):  # noqa: B905  counted when it was recorded
                 if type(v) is Node:
                     shape, dtype = v.shape, v.dtype
                 elif isinstance(v, Tensor):
@@ -462,7 +449,7 @@ def propagate(
                 others = cotangents.get(v)
                 cotangents[v] = h if others is None else others + h
         if not retain_graph:
-            node.pullbacks = node.snapshots = node.views = node.value = None
+            node.pullbacks = node.snapshots = node.memory = None
             node.inputs = ()
             node.settings = {}
     return arrived | cotangents
@@ -489,7 +476,8 @@ def _replay(nodes: list[Node], needed: set[Vertex] | None, targets: Mapping[Vert
         if node in wanted:
             inputs = [tensors[v] if type(v) is Node else v for v in node.inputs]
             if node.rule.linear:
-                value, pullbacks[node] = node.value, node.pullbacks
+                pullbacks[node] = node.pullbacks
+                value = next((array for array, before in node.snapshots or () if before is None), None)
                 if value is None:
                     value = node.rule.function(*map(detached, inputs), **node.settings)[0]
             else:
@@ -569,12 +557,6 @@ def _pull(
             v = vertex(output)
             cotangents[v] = cotangents[v] + g if v in cotangents else g
         nodes = history(cotangents)
-        for node in nodes:
-            if node.pullbacks is None:
-                raise RuntimeError(
-                    f"the graph of {node.rule.name} has already been freed by a backward pass: "
-                    "for a second one, call the first with retain_graph=True"
-                )
         verify(nodes, create_graph)
         arrived = propagate(nodes, cotangents, targets, retain_graph or create_graph, create_graph)
         taken: set[int] = set()

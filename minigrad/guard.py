@@ -22,7 +22,7 @@ from minigrad.tensor import Array, Tensor
 if TYPE_CHECKING:
     from minigrad.autograd import Node
 
-Snapshot = tuple[Array, bytes]
+Snapshot = tuple[Array, bytes | None]  # an array, and what it held; None: a linear rule's value, kept for a replay
 
 handed_out: dict[int, tuple[weakref.ref[Array], str]] = {}  # under debug: the line that last asked for an array
 
@@ -44,10 +44,15 @@ def snapshot(array: Array) -> bytes:
 
 
 def verify(nodes: Iterable[Node], create_graph: bool) -> None:
-    """Raise RuntimeError if an array has changed that the backward pass through these nodes needs."""
+    """Raise RuntimeError if these nodes were freed, or an array has changed that a backward pass through them needs."""
     for node in nodes:
+        if node.pullbacks is None:
+            raise RuntimeError(
+                f"the graph of {node.rule.name} has already been freed by a backward pass: "
+                "for a second one, call the first with retain_graph=True"
+            )
         for array, before in node.snapshots or ():
-            if array.tobytes() != before:
+            if before is not None and array.tobytes() != before:
                 _refuse(node, array, nodes, create_graph)
     if create_graph:
         for node in nodes:

@@ -33,7 +33,10 @@ def put(x, /, index, shape):
 
 @implements(Tensor.__getitem__)
 def _getitem(x: Any, index: Any) -> Any:
-    return getitem(x, _plain(index))
+    return getitem.apply(x, index if type(index) in _FIXED else _plain(index))
+
+
+_FIXED = frozenset((int, slice, type(None), type(...)))
 
 
 def _plain(index: Any) -> Any:

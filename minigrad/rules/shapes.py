@@ -26,7 +26,7 @@ def _reshape(x: Any, /, shape: Any, order: str = "C", *, copy: bool | None = Non
         raise ValueError(f"reshape of Tensors reads in order 'C', not {order!r}")
     if type(shape) is not tuple:
         shape = tuple(shape) if np.ndim(shape) else (shape,)
-    return reshape(x, tuple(checks.integer("reshape", "shape", n) for n in shape))
+    return reshape.apply(x, shape)
 
 
 @implements(np.ravel)
