@@ -177,6 +177,7 @@ class Rule:
         self.function = function
         self.replay = replay or function
         self.linear = linear
+        self.may_view = True  # whether the value may be a view of an input
         self.name = function.__name__
         self.__name__ = function.__name__
         self.__doc__ = function.__doc__
@@ -288,7 +289,7 @@ def _recorder(rule: Rule) -> Callable[..., Any]:
             for setting in settings.values():
                 if type(setting) is np.ndarray and setting.flags.writeable:  # as open to writes as inputs are
                     node.snapshots = [*(node.snapshots or ()), (setting, snapshot(setting))]
-            if value.base is not None:
+            if rule.may_view and value.base is not None:
                 _trace_view(node, value, inputs)
         else:
             result.node = None
@@ -307,7 +308,7 @@ def _trace_view(node: Node, value: Array, inputs: Sequence[Any]) -> None:
     memory = owner(value)
     for x in inputs:
         array = x._array if isinstance(x, Tensor) else x
-        if type(array) is np.ndarray and owner(array) is memory:
+        if type(array) is np.ndarray and (array is memory or owner(array) is memory):
             seen = isinstance(x, Tensor) and x.node is not None and x.node.memory is not OUTSIDE
             node.memory = x.node if seen else OUTSIDE
 
@@ -563,11 +564,12 @@ def _pull(
         for v, g in arrived.items():
             if v.hooks and isinstance(v, Tensor):
                 g = call_hooks(v, g)
-            g = g if isinstance(g, Tensor) else Tensor(np.asarray(g))
-            if g.data.base is not None or id(g.data) in taken:  # it may be written into, so it must be its own
-                g = g.copy()
-            taken.add(id(g.data))
-            arrived[v] = g
+            array = np.asarray(detached(g))
+            whose = owner(array)
+            if id(whose) in taken or whose is not array:  # it may be written into, so it must be its own
+                g = g.copy() if isinstance(g, Tensor) else Tensor(array.copy())
+            taken.add(id(whose))
+            arrived[v] = g if isinstance(g, Tensor) else Tensor(array)
         return arrived
 
 

@@ -49,14 +49,11 @@ class Definition(Generic[P, R]):
         if self.check is not None:
             self.check(*values)
         dtype = getattr(values[self.first], "dtype", None)
-        if dtype is not None and dtype.char == "e":  # float16 is computed in float32
-            wide = (np.astype(x, np.float32) if getattr(x, "dtype", None) == np.float16 else x for x in values)
-            narrow: Any = np.astype(cast(Any, self._run(tuple(wide))), np.float16)
-            return cast(R, narrow)
-        return self._run(values)
-
-    def _run(self, values: tuple[Any, ...]) -> R:
-        return self.slow(*values) if self.fast is None else cast(R, self.fast.apply(*self.order(values)))
+        half = dtype is not None and dtype.char == "e"
+        if half:  # computed in float32
+            values = tuple(np.astype(x, np.float32) if getattr(x, "dtype", None) == np.float16 else x for x in values)
+        result: Any = self.slow(*values) if self.fast is None else self.fast.apply(*self.order(values))
+        return cast(R, np.astype(result, np.float16) if half else result)
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         """The values of all arguments, in order."""
@@ -87,6 +84,7 @@ class Definition(Generic[P, R]):
             return self.function(**dict(zip(rule.inputs, inputs, strict=True)), **settings)  # type: ignore[call-arg]
 
         rule = Rule(function, _local(definition))
+        rule.may_view = False  # a kernel's value is an array of its own
         rule.name = self.__name__
         self.fast = rule
         order = [self.names.index(name) for name in rule.inputs + rule.settings]

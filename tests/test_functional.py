@@ -121,6 +121,13 @@ def test_arrays_in_arrays_out_and_tensors_in_tensors_out(f, case):
         np.testing.assert_array_equal(x, kept)
 
 
+@pytest.mark.parametrize(("f", "case"), KERNELS)
+def test_a_kernel_s_value_is_an_array_of_its_own(f, case):
+    call, inputs = by_inputs(f, case)
+    y = call(*map(mg.Tensor, inputs)).data
+    assert not any(np.shares_memory(y, x) for x in inputs)
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize(("f", "case"), KERNELS)
 def test_kernels_are_held_to_their_definitions(f, case, dtype):
