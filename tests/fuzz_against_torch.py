@@ -107,9 +107,7 @@ def load_torch() -> None:
         )
         return losses.reshape(y.shape if reduction == "none" else ())
 
-    def masked(
-        x: Any, mask: Any
-    ) -> Any:  # softmax of −inf is NaN where a whole row is masked, at the latest in its second derivative
+    def masked(x: Any, mask: Any) -> Any:  # softmax of a row of −inf has NaN in its second derivative
         e = torch.exp(x - x.detach().amax(-1, keepdim=True)) * mask
         total = e.sum(-1, keepdim=True)
         return e / torch.where(total == 0, 1.0, total)
@@ -123,8 +121,9 @@ def hooked_between(program: Program) -> set[int]:
     """The values, none of them a leaf, whose gradients a hook scales.
 
     PyTorch gives the gradient of such a value before the hook if it has to go on behind it, and after it otherwise;
-    ours is always that after it. And PyTorch's second derivative depends on whether a derivative formula keeps an operation's input or its result
-    (exp keeps the result, and its hook scales twice): no function of the program. Ours is held to NumPy instead.
+    ours is always that after it. And PyTorch's second derivative depends on whether a derivative formula keeps an
+    operation's input or its result (exp keeps the result, and its hook scales twice): no function of the program. Ours
+    is held to NumPy instead.
     """
     hooked = [step.args[0] for step in program.steps if step.op == "hook" and step.settings["scale"] is not None]
     return {i for i in hooked if program.steps[i].op != "leaf"}
@@ -165,9 +164,9 @@ def difference(program: Program, against: str) -> str:
     return ""
 
 
-def grown(seed: int, n: int) -> Program:
+def grown(seed: int, n: int, writes: bool) -> Program:
     choices = iter(np.random.default_rng([seed, n]).integers(0, 1 << 30, 8000).tolist())
-    return Grower(lambda bound: next(choices) % bound).program()
+    return Grower(lambda bound: next(choices) % bound, writes).program()
 
 
 def main() -> None:
@@ -187,7 +186,7 @@ def main() -> None:
     start = time.perf_counter()
     n = 0
     for n in range(args.first, args.first + args.programs):
-        program = grown(args.seed, n)
+        program = grown(args.seed, n, writes=args.against == "numpy")  # PyTorch lets many a write pass
         used.update(step.op for step in program.steps)
         used["checkpoint"] += len(program.blocks)
         modes[program.mode] += 1

@@ -409,10 +409,12 @@ class Grower:
     """Grows a program from choices: choose(n) is any number from 0 to n − 1, drawn by Hypothesis or by NumPy.
 
     Every operation is run on arrays as it is chosen, to know the shapes, and that its inputs are safe.
+    writes: whether arrays are written into between operations and before backward.
     """
 
-    def __init__(self, choose: Callable[[int], int]) -> None:
+    def __init__(self, choose: Callable[[int], int], writes: bool = True) -> None:
         self.choose = choose
+        self.writes = writes
         self.steps: list[Step] = []
         self.values: list[Any] = []
         self.visible: list[int] = []  # floats that may be used
@@ -703,7 +705,7 @@ class Grower:
             self.add(Step("hook", (x,), {"scale": self.among((None, 0.5, -2.0))}), None, visible=False)
         elif kind == "attempt" and x in self.live:
             self.add(Step("attempt", (x,), {"how": self.among(ATTEMPTS)}), None, visible=False)
-        elif kind == "mutate":
+        elif kind == "mutate" and self.writes:
             self.mutation()
 
     def mutation(self) -> None:
@@ -730,7 +732,7 @@ class Grower:
                 self.extra()
             else:
                 self.checkpointed(blocks)
-        if self.maybe(3):
+        if self.writes and self.maybe(3):
             self.mutation()
         used = {i for step in self.steps if step.op in OPS for i in step.args}
         sinks = [i for i in self.visible if i not in used and i in self.live]
