@@ -79,7 +79,11 @@ class profile(Watcher):  # noqa: N801  a context manager, named as no_grad is
     def _timed(self, operation: str, direction: str, module: str, function: Callable[[], Any]) -> Any:
         inside, self._inside.seconds = self._inside.seconds, 0.0
         start = time.perf_counter()
-        result = function()
+        try:
+            result = function()
+        except BaseException:
+            self._inside.seconds = inside
+            raise
         seconds = time.perf_counter() - start
         own, self._inside.seconds = seconds - self._inside.seconds, inside + seconds
         array = result[0] if isinstance(result, tuple) else result

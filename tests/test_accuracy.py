@@ -133,3 +133,13 @@ def test_gelu_of_a_single_number():
     x = mg.tensor(1.0, requires_grad=True)
     F.gelu(x, "tanh").backward()
     np.testing.assert_allclose(x.grad.data, 1.0829641, rtol=1e-6)
+
+
+def test_gradients_of_biases_hold_over_many_rows():
+    """Added one by one in float32, 10⁵ equal rows are off by 5,000 units in the last place."""
+    n = 100_000
+    bias = mg.zeros(2, requires_grad=True)
+    y = F.linear(mg.zeros(n, 1), mg.zeros(2, 1), bias)
+    y.backward(np.full(y.shape, 0.1, np.float32))
+    exact = n * np.float64(np.float32(0.1))
+    assert np.abs(bias.grad.data - exact).max() <= 4 * np.sqrt(n) * np.spacing(np.float32(exact))

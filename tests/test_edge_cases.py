@@ -114,6 +114,7 @@ TABLE = {
         Row("momentum is the share of what is new", "norm = nn.BatchNorm1d(1, momentum=0.1); norm(x); norm.running_mean", "[[0], [2]]", "[0.1]", dtype="float32"),
         Row("momentum=None takes the mean of all batches", "norm = nn.BatchNorm1d(1, momentum=None); norm(x); norm(x + 2); norm.running_mean", "[[0], [2]]", "[2]", dtype="float32"),
         Row("evaluation of a fresh layer", "nn.BatchNorm1d(1).eval()(x)", "[[3]]", "[[3 / np.sqrt(1 + 1e-5)]]", "[[1 / np.sqrt(1 + 1e-5)]]", "float32"),
+        Row("NaN in a sample stays out of the running statistics", "norm = nn.BatchNorm1d(1); norm(x); norm.running_mean", "[[0], [nan]]", "[0]", dtype="float32"),
         Row("evaluation counts nothing", "norm = nn.BatchNorm1d(1).eval(); norm(x); int(norm.num_batches_tracked)", "[[3]]", "0", dtype="float32"),
         Row("evaluation without running statistics", "nn.BatchNorm1d(1, track_running_stats=False).eval()(x)[1, 0]", "[[0], [2]]", "1 / np.sqrt(1 + 1e-5)", dtype="float32"),
         Row("the same of a batch of one", "nn.BatchNorm1d(1, track_running_stats=False).eval()(x)", "[[3]]", dtype="float32", error="ValueError: batch_norm: one value per channel"),
@@ -212,6 +213,8 @@ TABLE = {
     ],
     "where, empty arrays and dtypes": [
         Row("infinite on the branch not taken: mend the input, too", "np.where(x > 0, np.sqrt(x), 0.0)", "[-1, 0, 4]", "[0, 0, 2]", "[nan, nan, 0.25]"),
+        Row("the same with safe_where", "mg.safe_where(x > 0, np.sqrt, x, 0.0)", "[-1, 0, 4]", "[0, 0, 2]", "[0, 0, 0.25]"),
+        Row("safe_where that nowhere holds", "mg.safe_where(x > 9, np.log, x, 3.0)", "[-1, 0]", "[3, 3]", "[0, 0]"),
         Row("where, doubled", "np.where(x > 0, np.sqrt(np.where(x > 0, x, 1.0)), 0.0)", "[-1, 0, 4]", "[0, 0, 2]", "[0, 0, 0.25]"),
         Row("nan_to_num has its own gradient 0, log has not", "np.nan_to_num(np.log(x), neginf=0.0)", "[0, 1]", "[0, 0]", "[nan, 1]"),
         Row("a product is no mask: 0 · ∞ is NaN", "np.sqrt(x) * (x > 0)", "[0, 4]", "[0, 2]", "[nan, 0.25]"),
