@@ -25,8 +25,8 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minigrad import checks
-from minigrad.guard import SHARED, Snapshot, snapshot, verify
+from minigrad import checks, guard
+from minigrad.guard import OUTSIDE, Snapshot
 from minigrad.tensor import HANDLERS, Array, Tensor, as_array, detached, needs_float, owner
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,14 +43,13 @@ class Node:
     inputs: for each input the vertex that it came from (the node that made it, or the leaf itself), or the array or
     number itself where no gradient is wanted. pullbacks: one for each input; None once the node has been freed.
     stamp: grows with every node, so sorting by it is a topological order.
-    memory: whose it is that came out: nobody else's (None), that of another node's result, of which it is a view, or
-    OUTSIDE's, where somebody can write into it. snapshots: what has to be as it was for backward, see guard.py.
+    memory, snapshots: who can write into what came out, and what must be as it was in backward; see guard.py.
     """
 
     __slots__ = ("dtype", "hooks", "inputs", "memory", "pullbacks", "rule", "settings", "shape", "snapshots", "stamp")
 
     hooks: Hooks | None
-    memory: Node | str | None
+    memory: Node | None
     pullbacks: Sequence[Pullback | None] | None
     snapshots: list[Snapshot] | None
 
@@ -74,16 +73,10 @@ class Node:
         self.hooks = self.memory = self.snapshots = None
 
     def expose(self, array: Array) -> None:
-        """Somebody gets hold of what came out, and may write into it: from now on that would be noticed."""
-        node: Node | str | None = self
-        while isinstance(node, Node) and node.pullbacks is not None:  # a graph that has been freed needs nothing
-            if not any(array is seen and before is not None for seen, before in node.snapshots or ()):
-                node.snapshots = [*(node.snapshots or ()), (array, snapshot(array))]
-            whose, node.memory = node.memory, OUTSIDE
-            node = whose
+        """Somebody gets hold of the array that came out."""
+        guard.expose(self, array)
 
 
-OUTSIDE = "outside"
 Vertex = Node | Tensor  # what a gradient arrives at: a node, or a leaf that requires one
 
 
@@ -279,38 +272,16 @@ def _recorder(rule: Rule) -> Callable[..., Any]:
                 raise TypeError(f"rule {rule.name} has {len(vertices)} inputs and returned {len(pullbacks)} pullbacks")
             result.node = node = Node(rule, vertices, settings, pullbacks, value)
             result._requires_grad = True
-            if open_arrays:
-                if rule.linear:
-                    node.snapshots = [(value, None)]
-                else:
-                    node.snapshots = kept = []
-                    for array in open_arrays:
-                        kept.append((array, array.tobytes() if array.nbytes < SHARED else snapshot(array)))
-            for setting in settings.values():
-                if type(setting) is np.ndarray and setting.flags.writeable:  # as open to writes as inputs are
-                    node.snapshots = [*(node.snapshots or ()), (setting, snapshot(setting))]
-            if rule.may_view and value.base is not None:
-                _trace_view(node, value, inputs)
+            if open_arrays or settings or value.base is not None:
+                guard.watch(node, open_arrays, inputs, value)
         else:
             result.node = None
             result._requires_grad = False
             if wanted and value.base is not None:
-                for x in inputs:
-                    if isinstance(x, Tensor) and x.node is not None and owner(x._array) is owner(value):
-                        x.node.expose(x._array)
+                guard.expose_views(inputs, value)
         return result
 
     return apply
-
-
-def _trace_view(node: Node, value: Array, inputs: Sequence[Any]) -> None:
-    """Where the value is a view of an input, whoever can write into the one can write into the other."""
-    memory = owner(value)
-    for x in inputs:
-        array = x._array if isinstance(x, Tensor) else x
-        if type(array) is np.ndarray and (array is memory or owner(array) is memory):
-            seen = isinstance(x, Tensor) and x.node is not None and x.node.memory is not OUTSIDE
-            node.memory = x.node if seen else OUTSIDE
 
 
 _PLAIN = frozenset((np.ndarray, float, int, bool, type(None)))
@@ -427,7 +398,7 @@ def propagate(
         if g is not None and (needed is None or node in needed):
             if node.hooks:
                 g = call_hooks(node, g)
-                verify([*nodes, node], create_graph)
+                guard.verify([*nodes, node], create_graph)
             if targets is not None and node in targets:
                 arrived[node] = g
             made: Any = node.pullbacks if pullbacks is None else pullbacks[node]
@@ -558,7 +529,7 @@ def _pull(
             v = vertex(output)
             cotangents[v] = cotangents[v] + g if v in cotangents else g
         nodes = history(cotangents)
-        verify(nodes, create_graph)
+        guard.verify(nodes, create_graph)
         arrived = propagate(nodes, cotangents, targets, retain_graph or create_graph, create_graph)
         taken: set[int] = set()
         for v, g in arrived.items():

@@ -5,35 +5,39 @@ own arrays, views of them, and results whose `.data` was taken. What only the gr
 parameters and the data of a training step are all there is to keep. Before anything is pulled back, the bytes are
 compared; where they differ and a pullback holds that memory, backward raises. (Read-only flags would miss views that
 are there already; version counters would miss what is written past the Tensor.)
+
+A node's `memory` says whose it is that came out: nobody else's (None), another node's, of whose result it is a view, or
+OUTSIDE's. Its `snapshots` are the arrays to compare.
 """
 
 from __future__ import annotations
 
 import inspect
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import BuiltinFunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minigrad.tensor import Array, Tensor
+from minigrad.tensor import Array, Tensor, detached, owner
 
 if TYPE_CHECKING:
     from minigrad.autograd import Node
 
+OUTSIDE: Any = object()  # stands for whoever is not the graph
 Snapshot = tuple[Array, bytes | None]  # an array, and what it held; None: a linear rule's value, kept for a replay
 
 handed_out: dict[int, tuple[weakref.ref[Array], str]] = {}  # under debug: the line that last asked for an array
 
-SHARED = 4096  # bytes from which on an array that several operations use is kept once for all of them
+_SHARED = 4096  # bytes from which on an array that several operations use is kept once for all of them
 _kept: dict[int, tuple[weakref.ref[Array], bytes]] = {}
 
 
 def snapshot(array: Array) -> bytes:
     """What the array holds now."""
     now = array.tobytes()
-    if len(now) < SHARED:
+    if len(now) < _SHARED:
         return now
     key = id(array)
     known = _kept.get(key)
@@ -41,6 +45,41 @@ def snapshot(array: Array) -> bytes:
         return known[1]
     _kept[key] = weakref.ref(array, lambda _: _kept.pop(key, None)), now
     return now
+
+
+def watch(node: Node, open_arrays: list[Array], inputs: Sequence[Any], value: Array) -> None:
+    """Note of a new node what must not be written into: of its inputs those that are open to it, and its settings."""
+    rule = node.rule
+    if open_arrays:
+        if rule.linear:
+            node.snapshots = [(value, None)]
+        else:
+            node.snapshots = [(array, snapshot(array)) for array in open_arrays]
+    for setting in node.settings.values():
+        if type(setting) is np.ndarray and setting.flags.writeable:
+            node.snapshots = [*(node.snapshots or ()), (setting, snapshot(setting))]
+    if rule.may_view and value.base is not None:
+        memory = owner(value)
+        for x in inputs:
+            if owner(detached(x)) is memory:  # whoever can write into the one can write into the other
+                made_by = x.node if isinstance(x, Tensor) else None
+                node.memory = OUTSIDE if made_by is None or made_by.memory is OUTSIDE else made_by
+
+
+def expose(node: Node | None, array: Array) -> None:
+    """Somebody outside gets hold of the array that a node made: from now on a write into it would be noticed."""
+    while node is not None and node is not OUTSIDE and node.pullbacks is not None:
+        if not any(array is seen and before is not None for seen, before in node.snapshots or ()):
+            node.snapshots = [*(node.snapshots or ()), (array, snapshot(array))]
+        whose, node.memory = node.memory, OUTSIDE
+        node = whose
+
+
+def expose_views(inputs: Sequence[Any], value: Array) -> None:
+    """The same of a result that is not recorded, and is a view of inputs that are."""
+    for x in inputs:
+        if isinstance(x, Tensor) and x.node is not None and owner(x._array) is owner(value):
+            expose(x.node, x._array)
 
 
 def verify(nodes: Iterable[Node], create_graph: bool) -> None:
