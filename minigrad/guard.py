@@ -49,16 +49,18 @@ def snapshot(array: Array) -> bytes:
 
 def watch(node: Node, open_arrays: list[Array], inputs: Sequence[Any], value: Array) -> None:
     """Note of a new node what must not be written into: of its inputs those that are open to it, and its settings."""
-    rule = node.rule
-    if open_arrays:
-        if rule.linear:
-            node.snapshots = [(value, None)]
-        else:
-            node.snapshots = [(array, snapshot(array)) for array in open_arrays]
-    for setting in node.settings.values():
-        if type(setting) is np.ndarray and setting.flags.writeable:
-            node.snapshots = [*(node.snapshots or ()), (setting, snapshot(setting))]
-    if rule.may_view and value.base is not None:
+    taken: list[Snapshot] = []
+    if open_arrays and node.rule.linear:
+        taken.append((value, None))
+    else:
+        for array in open_arrays:
+            taken.append((array, array.tobytes() if array.nbytes < _SHARED else snapshot(array)))
+    if node.settings:
+        for setting in node.settings.values():
+            if type(setting) is np.ndarray and setting.flags.writeable:
+                taken.append((setting, snapshot(setting)))
+    node.snapshots = taken
+    if value.base is not None and node.rule.may_view:
         memory = owner(value)
         for x in inputs:
             if owner(detached(x)) is memory:  # whoever can write into the one can write into the other
