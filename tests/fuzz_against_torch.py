@@ -74,7 +74,7 @@ class Theirs:
             return
         weights = [torch.tensor(w) for _, w in program.roots]
         targets = [self.values[i] for i in program.targets]
-        twice = program.mode == "second"
+        twice = program.mode == "second" and not hooked_between(program)  # which is not compared, and crashes PyTorch
         grads = torch.autograd.grad(roots, targets, weights, create_graph=twice, allow_unused=True)
         self.first = {
             i: None if g is None else g.numpy(force=True) for i, g in zip(program.targets, grads, strict=True)
