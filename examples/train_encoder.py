@@ -187,7 +187,8 @@ def main():
         mistakes = [f"{m} ({np.sum(taken_for == m)})" for m in np.unique(taken_for[taken_for != digit])]
         print(f"  {digit}    {np.sum(taken_for == digit):3d} of {len(taken_for)}   {', '.join(mistakes)}")
     if args.save:
-        print(f"\nthe run and its model are in {checkpoint.finish() or 'no file: nothing could be written'}")
+        where = checkpoint.finish()
+        print(f"\nthe run and its model are in {where}" if where else "\nnothing is saved: no file could be written")
     if args.plot:
         first = [np.argmax(labels == digit) for digit in range(10)]
         plot(args.plot, model, history, held_out_set[0][first])

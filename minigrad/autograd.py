@@ -12,6 +12,7 @@ then records itself. Stored pullbacks close over arrays, so they could not tell 
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import itertools
@@ -218,6 +219,10 @@ class Rule:
                         f"{self.name}: no gradient flows through the setting {name!r}: pass {name}.detach()"
                     )
                 settings = settings | {name: setting._array}
+            elif isinstance(setting, list | dict) or (  # whoever holds it may change it before backward
+                isinstance(setting, tuple) and any(isinstance(part, list | np.ndarray) for part in setting)
+            ):
+                settings = settings | {name: copy.deepcopy(setting)}
         return inputs, settings
 
 
@@ -254,7 +259,7 @@ def _recorder(rule: Rule) -> Callable[..., Any]:
                 array = x if type(x) in _PLAIN else _operand(x)
                 arrays.append(array)
                 vertices.append(array)
-                if type(array) is np.ndarray:
+                if type(array) is np.ndarray and guard.is_open(array):
                     open_arrays.append(array)
         if not tensors:  # then NumPy's scalars stay what they are
             arrays = [x if isinstance(x, np.generic) else array for x, array in zip(inputs, arrays, strict=True)]
@@ -264,6 +269,8 @@ def _recorder(rule: Rule) -> Callable[..., Any]:
             if not isinstance(value, (np.generic, int, float)):  # NumPy makes scalars of 0-d arrays
                 raise TypeError(f"rule {rule.name} must return one array and its pullbacks, not {type(value).__name__}")
             value = np.asarray(value)
+        elif value is arrays[0] or value is arrays[-1]:
+            value = value.view()  # so that it is seen to be one
         result = new(Tensor)
         result._array = value
         result.grad = result.hooks = None
@@ -298,7 +305,8 @@ def rule(*numpy_functions: Callable[..., Any], linear: bool = False) -> Callable
     Inputs stand before the slash, and each has one pullback (None where no gradient exists); settings follow it.
     A pullback returns a fresh array, its argument, or a view of it. A rule is pure: it draws nothing at random and
     writes to no input, as it is run again to differentiate a gradient; so it is written in NumPy functions and
-    operators, which work on arrays and Tensors alike. Broadcasting needs no word: the engine undoes it.
+    operators, which work on arrays and Tensors alike. Arrays come in as inputs or settings: of those, writes before
+    backward are noticed, and not of others that it might close over. Broadcasting needs no word: the engine undoes it.
     linear: the pullbacks close over no input; then the function itself may write into arrays of its own making, and
     nobody minds when an input is written into before backward.
 
@@ -374,7 +382,7 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     lead = len(g.shape) - len(shape)
     axes = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1 and g.shape[lead + i] != 1)
     # in float64: NumPy adds rows one by one, which in float32 loses 1 % over 10⁶ of them
-    return np.reshape(np.sum(g, axis=axes, dtype=np.float64), shape).astype(g.dtype)
+    return np.reshape(np.sum(g, axis=axes, dtype=np.promote_types(g.dtype, np.float64)), shape).astype(g.dtype)
 
 
 def propagate(
@@ -552,7 +560,8 @@ def backward(output: Tensor, gradient: Any = None, retain_graph: bool = False, c
         if leaf.grad is not None:
             if leaf.grad.shape != g.shape:
                 raise ValueError(f"a leaf of shape {leaf.shape} has a .grad of shape {leaf.grad.shape}: set it to None")
-            arrived[leaf] = leaf.grad + g if create_graph else Tensor(np.asarray(leaf.grad._array + g._array))
+            with enable_grad() if create_graph else no_grad():
+                arrived[leaf] = leaf.grad + g if create_graph else Tensor(np.asarray(leaf.grad._array + g._array))
     for leaf, g in arrived.items():  # not before all sums are made: every leaf gets its gradient, or none does
         leaf.grad = g
     _mode.reached = [weakref.ref(leaf) for leaf in arrived if leaf.is_parameter]
@@ -603,6 +612,7 @@ def grad(
 @implements(Tensor.register_hook)
 def register_hook(x: Tensor, hook: Hook) -> Callable[[], None]:
     """`x.register_hook(hook)`."""
+    checks.function("register_hook", hook=hook)
     if not x.requires_grad:
         raise ValueError("a hook is called with a gradient, and this tensor requires none")
     at = vertex(x)

@@ -31,8 +31,9 @@ from minigrad.tensor import Tensor, detached
 def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
     """f(*inputs), keeping only the inputs: whatever f computes on the way is computed again for the backward pass.
 
-    f may use parameters of its own. What it draws from minigrad's generator is drawn again; should it do something
-    else when it is called again (another generator, a counter), backward raises RuntimeError. Batch norm counts once.
+    f may use parameters of its own. What it draws from minigrad's generator is drawn again; should it give
+    another value when it is called again (another generator, a counter), backward raises RuntimeError. Batch norm
+    counts once.
     Chen, Xu, Zhang, Guestrin: Training Deep Nets with Sublinear Memory Cost (2016).
 
     >>> import numpy as np, minigrad as mg
@@ -87,6 +88,7 @@ def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
     rule.name = "checkpoint"
     node = Node(rule, ends, {}, pullbacks(), result)
     node.snapshots = _snapshots(nodes)
+    node.memory = value.node.memory if value.node is not None else None
     return hung_on(result, node)
 
 

@@ -71,7 +71,10 @@ class DataLoader:
         return generator("DataLoader", self.rng)
 
     def state_dict(self) -> dict[str, Any]:
-        """The generator's state, and the indices that are left of the pass at hand: none between two passes."""
+        """The generator's state, and the indices that are left of the pass at hand: none between two passes.
+
+        A pass that was left by `break` is at hand until the next one begins.
+        """
         return {"generator": self._generator().bit_generator.state, "left": self._left.copy()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

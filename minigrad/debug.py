@@ -26,6 +26,7 @@ from minigrad.watch import Made, Watcher, module_path, source_line
 class debug(ContextDecorator):  # noqa: N801  a keyword rather than a class, as no_grad is
     """Inside of this `with` (or decorated function), in this thread, raise where NaN or infinity is first made.
 
+    Looked at is what is recorded here, also when backward runs later.
     FloatingPointError says the operation and its direction, the line and the module that called it, the ranges of
     what went in, and what to try. What comes in infinite may stay infinite, and NaN may be replaced; but no operation
     may make an infinity out of finite numbers, or give a NaN. A gradient that is not of its input's kind and shape
@@ -79,16 +80,18 @@ class _Watch(Watcher):
         place = f"in {source_line()}" + (f", {module_path()}" if module_path() else "")
         with np.errstate(all="ignore"):  # what NumPy would warn of is reported here
             value, pullbacks = function(*inputs, **settings)
-        given = {name: np.asarray(detached(x)) for name, x in zip(_names(rule, inputs), inputs, strict=True)}
+        names = _names(rule, inputs)
+        given = {name: np.asarray(detached(x)) for name, x in zip(names, inputs, strict=True) if x is not None}
         made = np.asarray(detached(value))
-        if _first_made(made, given.values()):
+        numbers = [np.asarray(setting) for setting in settings.values() if isinstance(setting, float | np.ndarray)]
+        if _first_made(made, [*given.values(), *numbers]):
             raise FloatingPointError(
                 f"{rule.name}, forward, {place}: made {_share(made)} out of {_ranges(given)}.\n"
                 + _hint_forward(rule.name, made, given)
             )
 
         def watched(name: str, pullback: Callable[[Any], Any] | None) -> Any:
-            if pullback is None:
+            if pullback is None or name not in given:
                 return None
 
             def pull(g: Any) -> Any:
@@ -103,7 +106,7 @@ class _Watch(Watcher):
             pull.__wrapped__ = pullback  # type: ignore[attr-defined]
             return pull
 
-        return value, tuple(map(watched, given, pullbacks))
+        return value, tuple(map(watched, names, pullbacks))
 
     def step(self, optimizer: Optimizer, step: Callable[[Optimizer], None]) -> None:
         step(optimizer)
@@ -111,16 +114,21 @@ class _Watch(Watcher):
             for group in optimizer.param_groups:
                 for p in group["params"]:
                     self.handed_out(p)
+                    if not np.isfinite(p._array).all():
+                        raise FloatingPointError(
+                            f"{type(optimizer).__name__}, step, in {source_line()}: made {_share(p._array)} of a "
+                            f"parameter of shape {p.shape}: a smaller lr, or clip_grad_norm_"
+                        )
 
     def handed_out(self, x: Tensor) -> None:
         if not self._passes():
             key = id(x._array)
-            gone = weakref.ref(x._array, lambda _: guard.handed_out.pop(key, None))
-            guard.handed_out[key] = gone, source_line()
+            gone = weakref.ref(x._array, lambda _: guard.asked_in.pop(key, None))
+            guard.asked_in[key] = gone, source_line()
 
 
 def _names(rule: Rule, inputs: Any) -> tuple[str, ...]:
-    return rule.inputs or tuple(f"input {i}" for i in range(len(inputs)))
+    return *rule.inputs, *(f"input {i}" for i in range(len(rule.inputs), len(inputs)))
 
 
 def _first_made(made: Array, given: Any) -> bool:
@@ -132,7 +140,7 @@ def _first_made(made: Array, given: Any) -> bool:
 
 def _check_gradient(where: str, name: str, made: Array, given: dict[str, Array], g: Any, h: Any) -> None:
     x, h, g = given[name], np.asarray(h), np.asarray(g)
-    if h.dtype.kind != "f" or h.dtype.itemsize > np.result_type(made, x, g).itemsize:
+    if h.dtype.kind != "f":
         raise TypeError(f"{where}: the gradient of {name} is {h.dtype.name}, {name} is {x.dtype.name}")
     try:
         fits = np.broadcast_shapes(x.shape, h.shape) == h.shape

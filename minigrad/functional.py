@@ -185,7 +185,8 @@ def safe_where(condition: Array, function: Callable[[X], X], x: X, fill: float =
 
     np.where(condition, function(x), fill) has NaN as its gradient where function is not defined on the branch not
     taken, for 0 · ∞ is none. Here function, which acts on each element for itself, only sees elements where the
-    condition holds, repeated in place of the others. condition: a boolean array that broadcasts with x.
+    condition holds, repeated in place of the others. condition: a boolean array that broadcasts with x. TypeError for
+    another one, ValueError for a function that changes the shape.
 
     >>> import numpy as np, minigrad as mg
     >>> x = mg.tensor([0.0, 4.0], requires_grad=True)
@@ -196,6 +197,7 @@ def safe_where(condition: Array, function: Callable[[X], X], x: X, fill: float =
     floats("safe_where", x=x)
     checks.function("safe_where", function=function)
     checks.number("safe_where", fill=fill)
+    condition = np.asarray(condition) if isinstance(condition, bool | np.bool_) else condition  # of x without axes
     if not isinstance(condition, ARRAYS) or condition.dtype != np.bool_:
         raise TypeError(f"safe_where: condition must be a boolean array, not {checks.shown(condition)}")
     try:
@@ -525,7 +527,9 @@ def one_hot(ids: ArrayLike | Tensor, num_classes: int) -> Tensor:
 def dropout_mask(shape: tuple[int, ...], p: float, rng: np.random.Generator | None, dtype: Any) -> Array:
     """What dropout multiplies with: 0 with probability p, else 1 / (1 − p)."""
     kept = generator("dropout", rng).random(shape, np.float32) >= p
-    return np.multiply(kept, 1 / (1 - p) if p < 1 else 0.0, dtype=dtype)
+    mask = np.asarray(np.multiply(kept, 1 / (1 - p) if p < 1 else 0.0, dtype=dtype))
+    mask.flags.writeable = False  # nobody else has it, so the guard need not keep a copy
+    return mask
 
 
 def dropout(x: X, p: float = 0.5, training: bool = True, rng: np.random.Generator | None = None) -> X:

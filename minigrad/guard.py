@@ -15,6 +15,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from types import BuiltinFunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -26,25 +27,42 @@ if TYPE_CHECKING:
     from minigrad.autograd import Node
 
 OUTSIDE: Any = object()  # stands for whoever is not the graph
-Snapshot = tuple[Array, bytes | None]  # an array, and what it held; None: a linear rule's value, kept for a replay
+Snapshot = tuple[Array, Any]  # an array, and the bytes it held; None: a linear rule's value, kept for a replay
 
-handed_out: dict[int, tuple[weakref.ref[Array], str]] = {}  # under debug: the line that last asked for an array
+asked_in: dict[int, tuple[weakref.ref[Array], str]] = {}  # under debug: the line that last asked for an array
 
-_SHARED = 4096  # bytes from which on an array that several operations use is kept once for all of them
-_kept: dict[int, tuple[weakref.ref[Array], bytes]] = {}
+_SHARED = 4096  # bytes from which on what an array holds is kept once for all operations that use it
 
 
-def snapshot(array: Array) -> bytes:
-    """What the array holds now."""
+class Bytes:
+    """What a large array held: an object of its own, which is gone with the last graph that needs it."""
+
+    __slots__ = ("__weakref__", "held")
+
+    def __init__(self, held: bytes) -> None:
+        self.held = held
+
+    def __eq__(self, now: object) -> bool:
+        return self.held == now
+
+
+_kept: weakref.WeakValueDictionary[int, Bytes] = weakref.WeakValueDictionary()  # by the id of an array in a snapshot
+
+
+def snapshot(array: Array) -> bytes | Bytes:
+    """What the array holds now; to be kept beside the array itself, so that its id is not another's."""
     now = array.tobytes()
     if len(now) < _SHARED:
         return now
-    key = id(array)
-    known = _kept.get(key)
-    if known is not None and known[0]() is array and known[1] == now:
-        return known[1]
-    _kept[key] = weakref.ref(array, lambda _: _kept.pop(key, None)), now
-    return now
+    known = _kept.get(id(array))
+    if known is None or known != now:
+        known = _kept[id(array)] = Bytes(now)
+    return known
+
+
+def is_open(array: Array) -> bool:
+    """Whether somebody might write into the array; no if it is read-only, and not a view of another."""
+    return array.base is not None or array.flags.writeable
 
 
 def watch(node: Node, open_arrays: list[Array], inputs: Sequence[Any], value: Array) -> None:
@@ -54,10 +72,11 @@ def watch(node: Node, open_arrays: list[Array], inputs: Sequence[Any], value: Ar
         taken.append((value, None))
     else:
         for array in open_arrays:
+            # snapshot does the same, and takes half as long again
             taken.append((array, array.tobytes() if array.nbytes < _SHARED else snapshot(array)))
     if node.settings:
         for setting in node.settings.values():
-            if type(setting) is np.ndarray and setting.flags.writeable:
+            if isinstance(setting, np.ndarray) and is_open(setting):
                 taken.append((setting, snapshot(setting)))
     node.snapshots = taken
     if value.base is not None and node.rule.may_view:
@@ -71,6 +90,8 @@ def watch(node: Node, open_arrays: list[Array], inputs: Sequence[Any], value: Ar
 def expose(node: Node | None, array: Array) -> None:
     """Somebody outside gets hold of the array that a node made: from now on a write into it would be noticed."""
     while node is not None and node is not OUTSIDE and node.pullbacks is not None:
+        if node.memory is not OUTSIDE and isinstance(owner(array), np.ndarray):
+            array = owner(array)  # which is in reach as array.base
         if not any(array is seen and before is not None for seen, before in node.snapshots or ()):
             node.snapshots = [*(node.snapshots or ()), (array, snapshot(array))]
         whose, node.memory = node.memory, OUTSIDE
@@ -100,23 +121,31 @@ def verify(nodes: Iterable[Node], create_graph: bool) -> None:
             arrays = [array for array, _ in node.snapshots or ()]
             for v in node.inputs if not node.rule.linear else ():
                 if isinstance(v, Tensor) and not any(v._array is array for array in arrays):
-                    _refuse(node, v._array, nodes, create_graph)  # another array was put in its place
+                    _refuse(node, v._array, nodes, create_graph, "was put in the place of another")
 
 
-def _refuse(node: Node, array: Array, nodes: Iterable[Node], create_graph: bool) -> None:
+def _refuse(
+    node: Node, array: Array, nodes: Iterable[Node], create_graph: bool, what: str = "was written into"
+) -> None:
     """Raise, unless no pullback holds the memory that was written into."""
-    needs = node if create_graph else next((n for n in (node, *nodes) if holds(n.pullbacks, array)), None)
+    needs = node if create_graph else next((n for n in (node, *nodes) if holds(_wanted(n), array)), None)
     if needs is None:
         return
     which = next((f"its input {name}" for name, x in _named(needs) if x is array), "an array in its graph")
     made_at = next((f" {line}" for pull in needs.pullbacks or () if (line := getattr(pull, "made_at", ""))), "")
-    arrays = [(taken(), line) for taken, line in handed_out.values()]
+    arrays = [(taken(), line) for taken, line in list(asked_in.values())]
     lines = [f" (handed out in {line})" for x, line in arrays if x is not None and np.may_share_memory(x, array)]
     raise RuntimeError(
-        f"{needs.rule.name}{made_at}: {which}, {array.dtype.name} of shape {array.shape}, was written into between "
+        f"{needs.rule.name}{made_at}: {which}, {array.dtype.name} of shape {array.shape}, {what} between "
         f"forward and backward{''.join(lines[-1:])}, and the gradient needs the values that it had: write after "
         "backward(), or give the operation a copy (x.copy(), mg.tensor(array))"
     )
+
+
+def _wanted(node: Node) -> list[Any]:
+    """The pullbacks of a node for what requires a gradient."""
+    pairs = zip(node.inputs, node.pullbacks or (), strict=False)
+    return [pull for v, pull in pairs if isinstance(v, Tensor) or type(v) is type(node)]
 
 
 def _named(node: Node) -> Iterable[tuple[str, Any]]:
@@ -146,9 +175,18 @@ def holds(pullbacks: Any, array: Array) -> bool:
         elif isinstance(x, dict):
             stack += x.values()
         elif inspect.isfunction(x):
-            x = inspect.unwrap(x)  # whoever watches stands in front
-            stack += [cell.cell_contents for cell in x.__closure__ or ()]
+            stack.append(getattr(x, "__wrapped__", None))
+            if x.__module__ in ("minigrad.debug", "minigrad.profiler"):  # they only stand in front
+                continue
+            known = {name: x.__globals__.get(name) for name in x.__code__.co_names}
+            stack += [y for y in known.values() if isinstance(y, (np.ndarray, Tensor))]
+            for cell in x.__closure__ or ():
+                with suppress(ValueError):  # a name that was never bound
+                    stack.append(cell.cell_contents)
             stack += x.__defaults__ or ()
+            stack += (x.__kwdefaults__ or {}).values()
+        elif isinstance(x, BuiltinFunctionType):
+            stack.append(x.__self__)  # an array, of a method of its own; else a module
         elif not isinstance(x, _HOLDS_NOTHING):
             return True
     return False
@@ -156,5 +194,5 @@ def holds(pullbacks: Any, array: Array) -> bool:
 
 _HOLDS_NOTHING = (
     type(None), bool, int, float, complex, str, bytes, slice, range, type, type(...), np.generic, np.dtype, np.ufunc,
-    BuiltinFunctionType, ModuleType,
+    ModuleType,
 )  # fmt: skip

@@ -60,6 +60,8 @@ def save(path: str | Path, state: dict[str, Any]) -> None:
             write(file, arrays, text)
             file.flush()
             os.fsync(file.fileno())
+        if path.exists():
+            os.chmod(temporary, path.stat().st_mode & 0o777)  # who may read it stays as it was
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -144,7 +146,11 @@ def _encode(state: Any) -> tuple[dict[str, Array], str]:
         if isinstance(value, list | tuple):
             items = [encode(f"{path}/{i}", inner) for i, inner in enumerate(value)]
             return items if isinstance(value, list) else {"/tuple": items}
-        if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiubcU":
+        if (
+            not isinstance(value, np.ndarray)
+            or isinstance(value, np.ma.MaskedArray)
+            or value.dtype.kind not in "fiubcU"
+        ):
             what = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
             raise TypeError(
                 f"save: {path} is {what}: only dicts, lists, tuples, arrays, numbers, texts and None can be saved"

@@ -40,6 +40,8 @@ def as_array(data: object, dtype: DTypeLike | None = None) -> Array:
             raise ValueError(f"a tensor needs rows of equal length: {error}") from None
         if dtype is None and data.dtype == np.float64:
             dtype = np.float32
+    if type(data) is not np.ndarray:  # a memory map, say: the same memory, without ways of its own
+        data = data.view(np.ndarray)
     if dtype is not None:
         data = data.astype(dtype, copy=False)
     if data.dtype.kind not in "fiubc":
@@ -158,6 +160,8 @@ class Tensor(NDArrayOperatorsMixin):
     def data(self, array: Array) -> None:
         if not isinstance(array, np.ndarray):
             raise TypeError(f"data is an ndarray, not {type(array).__name__}: of a Tensor y, that is y.data")
+        if array is self._array:  # as after y.data += 1
+            return
         if self.node is not None:
             raise ValueError("data can be replaced on leaves only: use x.detach() for a tensor outside of the graph")
         if self._requires_grad:

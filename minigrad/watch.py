@@ -7,12 +7,15 @@ being called. At other times nothing is in the way: the engine knows nothing of 
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from minigrad import guard
 from minigrad.autograd import RULES, Rule
 from minigrad.definitions import DEFINITIONS
 from minigrad.nn.module import Module
@@ -47,14 +50,21 @@ class Watcher:
         global _watchers
         with _lock:
             _watchers = tuple(w for w in _watchers if w is not self)
-            while _plain and not _watchers:
+            if _watchers:
+                return
+            while _plain:
                 owner, name, value = _plain.pop()
                 setattr(owner, name, value)
+            while _late:
+                rule, function = _late.popitem()
+                rule.function = function
+            guard.asked_in.clear()
 
 
 _lock = threading.Lock()
 _watchers: tuple[Watcher, ...] = ()
 _plain: list[tuple[Any, str, Any]] = []  # what stood there before, to be put back
+_late: weakref.WeakKeyDictionary[Rule, Any] = weakref.WeakKeyDictionary()  # and in rules made since, as checkpoints do
 
 
 class _Local(threading.local):
@@ -71,7 +81,7 @@ def module_path() -> str:
     return _local.modules[-1] if _local.modules else ""
 
 
-_PACKAGE = str(Path(__file__).parent)
+_PACKAGE = str(Path(__file__).parent) + os.sep
 
 
 def source_line() -> str:
@@ -87,7 +97,7 @@ def _stand_between() -> None:
         _plain.append((owner, name, vars(owner)[name]))
         setattr(owner, name, value)
 
-    def watch(rule: Rule) -> None:
+    def between(rule: Rule) -> Callable[..., Made]:
         function = rule.function
 
         def watched(*inputs: Any, **settings: Any) -> Made:
@@ -96,15 +106,16 @@ def _stand_between() -> None:
                 run = functools.partial(_through, watcher, rule, run)
             return run(*inputs, **settings)
 
-        put(rule, "function", watched)
+        return watched
 
     for rule in [*RULES, *(definition.fast for definition in DEFINITIONS if definition.fast is not None)]:
-        watch(rule)
+        put(rule, "function", between(rule))
     made, call, step = Rule.__init__, Module.__call__, Optimizer.step
 
     def made_meanwhile(rule: Rule, *args: Any, **kwargs: Any) -> None:
         made(rule, *args, **kwargs)
-        watch(rule)
+        _late[rule] = rule.function
+        rule.function = between(rule)
 
     def watched_call(module: Module, *args: Any, **kwargs: Any) -> Any:
         if not _local.modules:

@@ -52,7 +52,7 @@ class SequenceClassifier(nn.Module):
         return self.positions(self.embedding(x))
 
     def forward(self, x: Any, there: Any = None) -> Any:
-        x = self.embed(x)
+        x, there = self.embed(x), detached(there)
         if there is not None and (
             not isinstance(there, F.ARRAYS) or there.dtype != np.bool_ or there.shape != x.shape[:2]
         ):

@@ -74,7 +74,8 @@ class Theirs:
             return
         weights = [torch.tensor(w) for _, w in program.roots]
         targets = [self.values[i] for i in program.targets]
-        twice = program.mode == "second" and not hooked_between(program)  # which is not compared, and crashes PyTorch
+        hooks = any(step.op == "hook" for step in program.steps)  # second derivatives with hooks crash PyTorch 2.13
+        twice = program.mode == "second" and not hooks
         grads = torch.autograd.grad(roots, targets, weights, create_graph=twice, allow_unused=True)
         self.first = {
             i: None if g is None else g.numpy(force=True) for i, g in zip(program.targets, grads, strict=True)

@@ -314,7 +314,7 @@ OPS |= {
     "layer_norm": Op("normed", "F.layer_norm(x, x.shape[-1:], y, z)", "TF.layer_norm(x, x.shape[-1:], y, z)", "standard(x, -1) * y + z", "x.size > 0 and (np.std(x, -1) > 0.1).all()"),
     "layer_norm_bare": Op("one", "F.layer_norm(x, x.shape)", "TF.layer_norm(x, x.shape)", "standard(x, None)", "x.ndim > 0 and x.size > 1 and np.std(x) > 0.1"),
     "rms_norm": Op("normed", "F.rms_norm(x, x.shape[-1:], y) + z", "TF.rms_norm(x, x.shape[-1:], y, 1e-6) + z", "x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-6) * y + z", "x.size > 0 and ((x * x).mean(-1) > 0.01).all()"),
-    "batch_norm": Op("channels", "F.batch_norm(x, None, None, y, z, training=True)", "TF.batch_norm(x, None, None, y, z, training=True)", "affine(standard(x, (0, 2)[: x.ndim - 1]), y, z)", "x.size > x.shape[1] and (np.std(x, (0, 2)[: x.ndim - 1]) > 0.1).all()"),
+    "batch_norm": Op("channels", "F.batch_norm(x, None, None, y, z, training=True)", "TF.batch_norm(x, None, None, y.contiguous(), z, training=True)", "affine(standard(x, (0, 2)[: x.ndim - 1]), y, z)", "x.size > x.shape[1] and (np.std(x, (0, 2)[: x.ndim - 1]) > 0.1).all()"),
     # PyTorch 2.13 reads a weight with gaps (a diagonal) as if it had none, in backward: so it gets a copy
     "batch_norm_running": Op("channels", "F.batch_norm(x, np.full(len(y), 0.5), np.full(len(y), 2.0), y, z)", "TF.batch_norm(x, T.full(y.shape, 0.5, dtype=x.dtype), T.full(y.shape, 2.0, dtype=x.dtype), y.contiguous(), z)", "affine((x - 0.5) / np.sqrt(2 + 1e-5), y, z)"),
     "group_norm": Op("channels", "F.group_norm(x, 1, y, z)", "TF.group_norm(x, 1, y, z)", "affine(grouped(x, 1), y, z)", "x.size > len(x) and (np.std(x.reshape(len(x), -1), 1) > 0.1).all()"),

@@ -143,3 +143,9 @@ def test_gradients_of_biases_hold_over_many_rows():
     y.backward(np.full(y.shape, 0.1, np.float32))
     exact = n * np.float64(np.float32(0.1))
     assert np.abs(bias.grad.data - exact).max() <= 4 * np.sqrt(n) * np.spacing(np.float32(exact))
+
+
+def test_the_gradient_of_gelu_is_0_or_1_far_out():
+    x = mg.tensor([-1e30, -1e19, 1e19, 1e30], requires_grad=True)
+    F.gelu(x, "tanh").backward(np.ones(4))
+    assert x.grad.tolist() == [0, 0, 1, 1]

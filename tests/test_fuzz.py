@@ -13,6 +13,8 @@ from minigrad import guard
 from . import programs
 from .programs import LEAVES, MODES, Grower, check, code, shrunk
 
+pytestmark = pytest.mark.filterwarnings("ignore:cross_entropy. the input comes from a softmax:RuntimeWarning")
+
 
 @st.composite
 def random_programs(draw):

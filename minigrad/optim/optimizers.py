@@ -51,6 +51,7 @@ class Buffer:
         ]
         for p, (value, _, _) in zip(self.parameters, self.views, strict=True):
             p.data = value
+            _held[id(p)] = p
 
     def gather(self) -> list[int]:
         """Take the gradients over; gives which parameters have one. ValueError if one does not fit."""
@@ -128,7 +129,6 @@ class Optimizer:
             self._check(**{key: value for key, value in self.param_groups[-1].items() if key != "params"})
         if not seen:
             raise ValueError(f"{name} got no parameters: model.parameters() is empty, or was used up before")
-        _held.update((id(p), p) for group in self.param_groups for p in group["params"])
         self._checked = False  # whether a first step has looked for what was forgotten
         self.buffers = [
             (group, Buffer([p for p in group["params"] if p.dtype == dtype], self.memories))
@@ -150,6 +150,8 @@ class Optimizer:
         """Change each parameter that has a gradient."""
         if not self._checked:
             self._look_for_mistakes()
+        for group in self.param_groups:
+            self._check(**{name: value for name, value in group.items() if name != "params"})
         gathered = [(group, buffer, buffer.gather()) for group, buffer in self.buffers]  # all fit, or nothing changes
         for group, buffer, present in gathered:
             arrays = [buffer.memory[name] for name in self.memories]

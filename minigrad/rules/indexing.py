@@ -44,9 +44,11 @@ def _plain(index: Any) -> Any:
     if isinstance(index, tuple):
         return tuple(map(_plain, index))
     index = detached(index)
-    if isinstance(index, list):
-        return np.array(index) if index else np.zeros(0, np.intp)
-    return index.copy() if isinstance(index, np.ndarray) else index
+    if not isinstance(index, list | np.ndarray):
+        return index
+    index = np.array(index, None if np.size(index) or isinstance(index, np.ndarray) else np.intp)
+    index.flags.writeable = False
+    return index
 
 
 def _is_basic(index: Any) -> bool:

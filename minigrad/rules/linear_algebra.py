@@ -10,7 +10,7 @@ import numpy as np
 
 from minigrad import checks
 from minigrad.autograd import implements, rule, shared
-from minigrad.tensor import Tensor, as_array
+from minigrad.tensor import Tensor, as_array, detached
 
 # ---- products --------------------------------------------------------------------------------------------------------
 
@@ -280,7 +280,7 @@ def logabsdet(x, /):
 @implements(np.linalg.slogdet)
 def slogdet(x: Any) -> Any:
     """The sign of the determinant, a constant, and the logarithm of its absolute value."""
-    return np.linalg.slogdet(x.data)._replace(logabsdet=logabsdet(x))
+    return np.linalg.slogdet(detached(x))._replace(logabsdet=logabsdet(x))
 
 
 @rule(np.linalg.cholesky)

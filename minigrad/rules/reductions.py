@@ -41,8 +41,11 @@ def _wide(x: Any) -> Any:
 
 
 def _double(x: Any) -> Any:
-    """In float64: beside a mean of 10⁶ the spread of float32 drowns, and the square of 10²⁰ overflows."""
-    return x if x.dtype == np.float64 else x.astype(np.float64)
+    """In float64 at least: beside a mean of 10⁶ the spread of float32 drowns, and the square of 10²⁰ overflows."""
+    if x.dtype.kind == "c":
+        raise TypeError(f"only real numbers have a variance or a norm here, not {x.dtype.name}")
+    wide = np.promote_types(x.dtype, np.float64)
+    return x if x.dtype == wide else x.astype(wide)
 
 
 def _narrow(y: Any, x: Any) -> Any:
