@@ -1043,6 +1043,8 @@ def check(program: Program) -> Ours:
     if not run.finite or run.refused:
         return run
     with np.errstate(all="ignore"):
+        if not all(called(SAFE[s.op], s, run.inputs[i]) for i, s in enumerate(program.steps) if s.op in OPS):
+            return run  # an array was written into that others share: a tie, say, that the grower could not see
         for i, step in enumerate(program.steps):
             if step.op in OPS:
                 value = np.real(called(PLAIN[step.op], step, run.inputs[i]))
