@@ -24,8 +24,17 @@ def run(name, *options):
     return done.stdout
 
 
-def test_worked_numbers():
-    assert "variance 4" in run("worked_numbers.py")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("01_backprop_by_hand.py", "handing on at the first arrival only   dc/da = 2"),
+        ("02_worked_numbers.py", "variance 4"),
+        ("03_write_a_rule_and_a_layer.py", "(ratio 2)"),
+        ("05_gradients_of_gradients.py", "[[802.0, -400.0], [-400.0, 200.0]]"),
+    ],
+)
+def test_the_course(name, words):
+    assert words in run(name)
 
 
 @pytest.fixture(scope="module")
