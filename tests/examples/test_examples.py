@@ -43,6 +43,34 @@ def _needs_tqdm():
 
 
 @pytest.mark.usefixtures("_needs_tqdm")
+def test_what_keeps_gradients_alive(tmp_path):
+    pytest.importorskip("matplotlib", reason="--plot draws with matplotlib: pip install -e '.[examples]'")
+    picture = tmp_path / "deep.png"
+    text = run("04_what_keeps_gradients_alive.py", "--seeds", "1", "--steps", "30", "--plot", picture)
+    first = {row[:28].strip(): row[28:].split() for row in text.split("\n\n")[1].splitlines()}
+    assert first[""] == ["2", "4", "8", "16", "32", "64"]
+    assert len(first) == 12
+    assert float(first["plain, no norm"][-1]) < 1e-20  # vanished
+    assert float(first["plain, batch norm after"][-1]) > 1e3  # exploded
+    assert 0.05 < float(first["residual, layer norm before"][-1]) < 5
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("_needs_tqdm")
+def test_masked_language_model():
+    text = run("masked_language_model.py", "--steps", "40")
+    found = {name: float(value) for name, value in re.findall(r"^   (\w+) +(\d\.\d{3})", text, re.MULTILINE)}
+    assert list(found) == ["unigram", "bigram", "trigram", "encoder"]
+    assert 4 < found["unigram"] < 5.5
+    assert found["unigram"] > found["bigram"] > found["trigram"] > 2
+    assert found["encoder"] < found["unigram"] + 0.3  # little is learned in so few steps
+    masked, filled, wrong = text.split("(^ is wrong):\n\n")[1].split("\n\n")[0].splitlines()
+    assert "_" in masked
+    assert "^" in wrong
+    assert all(a in ("_", b) for a, b in zip(masked, filled, strict=True))  # what is seen stays as it is
+
+
+@pytest.mark.usefixtures("_needs_tqdm")
 def test_train_encoder(tmp_path):
     options = ("--epochs", "8", "--seed", "1", "--norm", "rms", "--no-norm-first", "--dropout", "0.05")
     text = run("train_encoder.py", *options, "--save", tmp_path / "model.npz")
