@@ -10,7 +10,7 @@ two before. They are given what truly stands there, even where it is masked for 
 Counts of n are smoothed with those of n − 1 (Witten and Bell's way: as much for them as there are different
 characters that have been seen to follow).
 
-    python examples/masked_language_model.py    about a minute on two cores
+    python examples/masked_language_model.py    a bit more than a minute on one core
 """
 
 import argparse
