@@ -34,6 +34,7 @@ from minigrad.creation import tensor as tensor
 from minigrad.creation import zeros as zeros
 from minigrad.creation import zeros_like as zeros_like
 from minigrad.debug import debug as debug
+from minigrad.explain import explain as explain
 from minigrad.functional import safe_where as safe_where
 from minigrad.profiler import profile as profile
 from minigrad.rules.indexing import index_add as index_add

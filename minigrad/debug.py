@@ -20,7 +20,7 @@ from minigrad import guard
 from minigrad.autograd import Rule
 from minigrad.optim.optimizers import Optimizer
 from minigrad.tensor import Array, Tensor, detached
-from minigrad.watch import Made, Watcher, module_path, source_line
+from minigrad.watch import Made, Watcher, module_path, source, source_line
 
 
 class debug(ContextDecorator):  # noqa: N801  a keyword rather than a class, as no_grad is
@@ -78,6 +78,7 @@ class _Watch(Watcher):
         if self._passes():
             return function(*inputs, **settings)
         place = f"in {source_line()}" + (f", {module_path()}" if module_path() else "")
+        origin = *source(), module_path()  # for mg.explain
         with np.errstate(all="ignore"):  # what NumPy would warn of is reported here
             value, pullbacks = function(*inputs, **settings)
         names = _names(rule, inputs)
@@ -103,6 +104,7 @@ class _Watch(Watcher):
                 return h
 
             pull.made_at = place  # type: ignore[attr-defined]
+            pull.origin = origin  # type: ignore[attr-defined]
             pull.__wrapped__ = pullback  # type: ignore[attr-defined]
             return pull
 

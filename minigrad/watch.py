@@ -84,12 +84,18 @@ def module_path() -> str:
 _PACKAGE = str(Path(__file__).parent) + os.sep
 
 
-def source_line() -> str:
-    """The innermost line outside of this package that led here, as "train.py:12"."""
+def source() -> tuple[str, int]:
+    """The innermost line outside of this package that led here: its file and its number."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+def source_line() -> str:
+    """That line as "train.py:12"."""
+    path, number = source()
+    return f"{Path(path).name}:{number}"
 
 
 def _stand_between() -> None:

@@ -1,0 +1,499 @@
+"""A backward pass over an existing graph, recorded: every value, every contribution to every gradient, in order.
+
+Nodes keep neither the values that went into them nor what came out, so the rules are run again on the leaves, oldest
+first; what they give must be the output, bit by bit. The gradients are then pulled back by the node's own pullbacks,
+in the engine's order and with the engine's arithmetic, so they are those of `backward`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+
+from minigrad import checks
+from minigrad.autograd import Node, Rule, _fit, _leading_to, _seed, call_hooks, enable_grad, history, no_grad, vertex
+from minigrad.definitions import DEFINITIONS
+from minigrad.guard import verify
+from minigrad.nn.module import Module
+from minigrad.tensor import Array, Tensor, detached, owner
+
+if TYPE_CHECKING:
+    from minigrad.explain.why import Why
+
+
+@dataclass(eq=False)
+class Value:
+    """An array of the graph, and the gradient that arrived there.
+
+    kind: "leaf", "constant" (no gradient is wanted), or "result" of an operation. gradient: None where none arrived;
+    before_hooks: what it was before hooks changed it. contributions: what arrived, in order. differences: at each
+    index that was probed, the finite difference.
+    """
+
+    name: str
+    kind: str
+    array: Array
+    operation: Operation | None = None
+    gradient: Array | None = None
+    before_hooks: Array | None = None
+    seed: Array | None = None
+    contributions: list[Contribution] = field(default_factory=list)
+    differences: dict[tuple[int, ...], float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name}, {self.array.dtype.name} {self.array.shape}>"
+
+
+@dataclass(eq=False)
+class Operation:
+    """One application of a rule. inputs: by the rule's names for them; None for an input that is no array.
+
+    file, line: of the user's program, and module: the path of the module that called it; None and "" where unknown.
+    contributions: what it gave its inputs, in order; empty where no gradient came.
+    """
+
+    number: int
+    rule: Rule
+    arguments: list[Any]
+    settings: dict[str, Any]
+    inputs: dict[str, Value | None]
+    output: Value
+    file: str | None
+    line: int | None
+    module: str
+    contributions: list[Contribution] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.rule.name
+
+    @property
+    def formula(self) -> str:
+        """The first line of the docstring of the rule, or of the definition that it is the kernel of."""
+        named = next((d for d in DEFINITIONS if d.fast is self.rule), self.rule)
+        return (named.__doc__ or "").strip().partition("\n")[0]
+
+    @property
+    def source(self) -> str:
+        """The line as "train.py:12", or "" where it is unknown."""
+        return "" if self.file is None else f"{Path(self.file).name}:{self.line}"
+
+    @property
+    def code(self) -> str:
+        """The text of that line, where the file is there."""
+        import linecache
+
+        return "" if self.file is None or self.line is None else linecache.getline(self.file, self.line).strip()
+
+    def __repr__(self) -> str:
+        return f"<operation {self.number}: {self.output.name} = {call(self)}>"
+
+
+@dataclass(eq=False)
+class Contribution:
+    """What one operation gave to the gradient of one of its inputs.
+
+    pulled: what the pullback made of the upstream gradient; axes: those that this was summed over because the input
+    had been broadcast; array: after that. total: the gradient with all that had arrived by then; waiting: how many
+    contributions were still to come.
+    """
+
+    operation: Operation
+    position: int
+    to: Value
+    pulled: Array
+    axes: tuple[int, ...]
+    array: Array
+    total: Array
+    waiting: int = 0
+
+    @property
+    def parameter(self) -> str:
+        """The rule's name for this input."""
+        return list(self.operation.inputs)[self.position]
+
+
+class Step(NamedTuple):
+    """One thing that happens, in the order in which it does.
+
+    kind: "forward" (an operation gives its output), "start" (the gradient of the output is given), "pull" (a pullback
+    gives a contribution), "sum" (over the axes along which the input had been broadcast), "add" (the contribution
+    joins what had arrived), "hook" (hooks change a gradient). value: what it happens to, array: what comes out.
+    waiting: after "add", how many contributions are still to come.
+    """
+
+    kind: str
+    operation: Operation | None
+    value: Value
+    array: Array
+    axes: tuple[int, ...] = ()
+    waiting: int = 0
+
+
+class Explanation:
+    """A recorded backward pass: printed, it is a table of the forward pass and one of the backward pass.
+
+    values: all arrays of the graph, leaves and constants first; operations: oldest first; steps: all that happened,
+    in order; output: the value that the pass began at. `why(tensor, index)` takes one number apart; `save` draws.
+    """
+
+    def __init__(
+        self, values: list[Value], operations: list[Operation], output: Value, vertices: dict[Any, Value]
+    ) -> None:
+        self.values = values
+        self.operations = operations
+        self.output = output
+        self._vertices = vertices
+
+    @property
+    def steps(self) -> list[Step]:
+        """All that happened, in order: the forward pass, then the backward pass."""
+        return [*self._forward(), *self._backward()]
+
+    def _forward(self) -> Iterator[Step]:
+        return (Step("forward", operation, operation.output, operation.output.array) for operation in self.operations)
+
+    def _backward(self) -> Iterator[Step]:
+        assert self.output.seed is not None
+        yield Step("start", None, self.output, self.output.seed)
+        yield from self._hooks(self.output)
+        for operation in reversed(self.operations):
+            for c in operation.contributions:
+                yield Step("pull", operation, c.to, c.pulled)
+                if c.axes:
+                    yield Step("sum", operation, c.to, c.array, c.axes)
+                yield Step("add", operation, c.to, c.total, waiting=c.waiting)
+                if not c.waiting:
+                    yield from self._hooks(c.to)
+
+    def _hooks(self, value: Value) -> Iterator[Step]:
+        if value.before_hooks is not None and value.gradient is not None:
+            yield Step("hook", None, value, value.gradient)
+
+    def value(self, of: Tensor | Value | str) -> Value:
+        """The value of a tensor of the graph, or of this name."""
+        if isinstance(of, Value):
+            return of
+        if isinstance(of, Tensor):
+            found = self._vertices.get(vertex(of))
+            if found is None:
+                raise ValueError(f"this tensor of shape {of.shape} is not in the graph that was explained")
+            return found
+        if not isinstance(of, str):
+            raise TypeError(f"value: a Tensor, or the name of one, not {checks.shown(of)}")
+        found = next((v for v in self.values if v.name == of), None)
+        if found is None:
+            known = ", ".join(v.name for v in self.values[:20])
+            raise ValueError(f"no value is called {of!r}; there are {known}{', ...' * (len(self.values) > 20)}")
+        return found
+
+    def gradient(self, of: Tensor | Value | str) -> Array | None:
+        """The gradient that arrived at this value."""
+        return self.value(of).gradient
+
+    def why(self, of: Tensor | Value | str, index: int | tuple[int, ...] = (), most: int = 8) -> Why:
+        """One entry of a gradient as a sum of terms: each an upstream gradient times a local derivative.
+
+        index: of the entry; () for a scalar. most: how many terms are listed, the largest first; the rest is one sum.
+        """
+        from minigrad.explain.why import why
+
+        return why(self.value(of), index, most)
+
+    def inside(self, of: Tensor | Value | str) -> Explanation:
+        """What happens inside of the fast kernel that made this value: the lines of its definition, explained."""
+        operation = self.value(of).operation
+        named = operation and next((d for d in DEFINITIONS if d.fast is operation.rule), None)
+        if operation is None or named is None:
+            raise ValueError(
+                f"inside: {self.value(of).name} was not made by a kernel that stands for several operations"
+            )
+        if operation.output.gradient is None:
+            raise ValueError(f"inside: no gradient arrived at {operation.output.name}")
+        scope = {
+            name: Tensor(v.array, requires_grad=bool(v.contributions))
+            for name, v in operation.inputs.items()
+            if v is not None
+        }
+        with enable_grad():
+            given = {name: scope.get(name) for name in operation.inputs}
+            output = cast(Any, named.function)(**given, **operation.settings)
+        leaves = {name: x for name, x in scope.items() if x.requires_grad}
+        return record(output, leaves, operation.output.gradient, [{operation.output.name: output}, scope])
+
+    def finite_differences(self, most: int = 16) -> None:
+        """Put the central difference quotient beside the gradients of all values, in float64.
+
+        Of each value up to `most` entries are moved, those with the largest gradients; what came of it is in
+        `Value.differences`. A hook that changes a gradient makes it differ from the quotient.
+        """
+        from minigrad.explain.differences import differences
+
+        checks.whole("finite_differences", 1, most=most)
+        differences(self, most)
+
+    def groups(self, depth: int | None) -> list[tuple[str, list[Operation]]]:
+        """Runs of operations of one module, whose path is cut after `depth` names; with None each stands alone."""
+        if depth is None:
+            return [("", [operation]) for operation in self.operations]
+        found: list[tuple[str, list[Operation]]] = []
+        for operation in self.operations:
+            path = ".".join(operation.module.split(".")[:depth])
+            if found and path and found[-1][0] == path:
+                found[-1][1].append(operation)
+            else:
+                found.append((path, [operation]))
+        return found
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        return f"<explanation of {self.output.name}: {len(self.operations)} operations, {len(self.values)} values>"
+
+    def text(self, module: str | None = None) -> str:
+        """The tables; of the operations of one module and of those inside of it, if its path is given.
+
+        Of a graph of more than 60 operations whose modules are known, without a path, one line for each module.
+        """
+        from minigrad.explain.text import text
+
+        return text(self, module)
+
+    def to_json(self, most: int = 4096) -> str:
+        """All of it as JSON; of arrays of more than `most` numbers only what `summary` says of them."""
+        from minigrad.explain.text import to_json
+
+        checks.whole("to_json", most=most)
+        return to_json(self, most)
+
+    def to_dot(self, depth: int | None = None) -> str:
+        """The graph in the language of Graphviz; depth as that of `to_svg`."""
+        from minigrad.explain.picture import to_dot
+
+        return to_dot(self, depth)
+
+    def to_svg(self, depth: int | None = None) -> str:
+        """The graph as a picture that needs nothing else.
+
+        depth: operations of one module, whose path is cut after this many names, are one box; 0 draws each operation.
+        Unless given, it is the largest that keeps the picture below 60 boxes.
+        """
+        from minigrad.explain.picture import to_svg
+
+        return to_svg(self, depth)
+
+    def _repr_svg_(self) -> str:
+        return self.to_svg()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it as the ending of the name says: .svg, .dot, .json or .txt."""
+        ways = {".svg": self.to_svg, ".dot": self.to_dot, ".json": self.to_json, ".txt": self.text}
+        checks.one_of("save", tuple(ways), ending=Path(path).suffix)
+        Path(path).write_text(ways[Path(path).suffix](), encoding="utf-8")
+
+
+def call(operation: Operation) -> str:
+    """The operation as it would be called: "multiply(w, x)"."""
+    inputs = [v.name for v in operation.inputs.values() if v is not None]
+    settings = [
+        f"{name}={checks.shown(setting)}" for name, setting in operation.settings.items() if setting is not None
+    ]
+    return f"{operation.name}({', '.join(inputs + settings)})"
+
+
+# ---- recording -------------------------------------------------------------------------------------------------------
+
+
+def record(output: Tensor, inputs: Any, gradient: Any, scopes: Sequence[Mapping[str, Any]]) -> Explanation:
+    """What `explain` does; scopes: where names of tensors are looked up."""
+    given, targets = _targets(inputs)
+    with no_grad():
+        seed = _seed(output, gradient, False)
+        nodes = history([vertex(output)])
+        verify(nodes, False)
+        names = _Names(given, scopes)
+        values, operations = _forward(nodes, names)
+        start = values.get(vertex(output))
+        if start is None:  # the output is a leaf
+            start = values[vertex(output)] = Value(names.of(output, "leaf"), "leaf", output._array.copy())
+        if not np.array_equal(start.array, output._array, equal_nan=True):
+            raise RuntimeError(
+                "explain: the forward pass, run again, gives another output: an array was written into since, or a "
+                "rule does something else when it is called again; explain before the optimiser's step"
+            )
+        start.seed = seed
+        _backward(nodes, values, operations, output, seed, targets)
+    everything = {id(v): v for o in operations for v in o.inputs.values() if v is not None}
+    everything |= {id(v): v for v in values.values()}
+    made = sorted(everything.values(), key=lambda v: v.operation.number if v.operation else 0)
+    return Explanation(made, operations, start, values)
+
+
+def _targets(inputs: Any) -> tuple[dict[str, Tensor], list[Tensor] | None]:
+    if inputs is None:
+        return {}, None
+    named = dict(inputs) if isinstance(inputs, Mapping) else {}
+    if isinstance(inputs, Tensor):
+        tensors = [inputs]
+    elif isinstance(inputs, Mapping | list | tuple):
+        tensors = list(inputs.values() if isinstance(inputs, Mapping) else inputs)
+    else:
+        raise TypeError(f"explain: inputs must be Tensors, or a dict of them by name, not {checks.shown(inputs)}")
+    for i, x in enumerate(tensors):
+        if not isinstance(x, Tensor) or not x.requires_grad:
+            raise ValueError(f"explain: inputs[{i}] is no Tensor that requires a gradient")
+    return named, tensors
+
+
+class _Names:
+    """Names for values: as given, else those of the variables in scope, else t1, leaf1 and c1."""
+
+    def __init__(self, given: Mapping[str, Tensor], scopes: Sequence[Mapping[str, Any]]) -> None:
+        self.known = {id(vertex(x)): str(name) for name, x in given.items()}
+        modules: dict[str, Module] = {}
+        for scope in scopes:
+            for name, x in list(scope.items()):
+                if name.startswith("_"):
+                    continue
+                if isinstance(x, Tensor):
+                    self.known.setdefault(id(vertex(x)), name)
+                elif type(x) is np.ndarray:
+                    self.known.setdefault(id(x), name)
+                elif isinstance(x, Module):
+                    modules.setdefault(name, x)
+        for name, module in modules.items():
+            for path, p in module.named_parameters():
+                self.known.setdefault(id(p), f"{name}.{path}")
+        self.taken: set[str] = set()
+        self.counts = {"t": 0, "leaf": 0, "c": 0}
+
+    def of(self, x: Any, else_: str) -> str:
+        name = self.known.get(id(x))
+        while name is None or name in self.taken:
+            self.counts[else_] += 1
+            name = f"{else_}{self.counts[else_]}"
+            if name in self.known.values():
+                name = None
+        self.taken.add(name)
+        return name
+
+
+def _forward(nodes: list[Node], names: _Names) -> tuple[dict[Any, Value], list[Operation]]:
+    """The values by vertex, and the operations: each rule run again on what it was run on."""
+    now: dict[Node, Array] = {}  # as recomputed; a Value holds a copy of what others may write into
+    values: dict[Any, Value] = {}
+    constants: dict[int, Value] = {}
+    operations: list[Operation] = []
+    outside: set[int] = set()
+
+    def value_of(v: Any) -> Value | None:
+        if type(v) is Node:
+            return values[v]
+        if isinstance(v, Tensor):
+            if v not in values:
+                outside.add(id(owner(v._array)))
+                values[v] = Value(names.of(v, "leaf"), "leaf", v._array.copy())
+            return values[v]
+        if isinstance(v, np.ndarray):
+            if id(v) not in constants:
+                outside.add(id(owner(v)))
+                name = f"{v.item():.6g}" if v.ndim == 0 and id(v) not in names.known else names.of(v, "c")
+                constants[id(v)] = Value(name, "constant", v.copy())
+            return constants[id(v)]
+        return None if v is None else Value(f"{v:.6g}" if isinstance(v, float) else str(v), "constant", np.asarray(v))
+
+    for number, node in enumerate(nodes, 1):
+        inputs = [value_of(v) for v in node.inputs]
+        given = [now[v] if type(v) is Node else detached(v) for v in node.inputs]
+        array = np.asarray(detached(node.rule.function(*given, **node.settings)[0]))
+        kept = next((kept for kept, before in node.snapshots or () if before is None), array)
+        if array.shape != node.shape or not (kept is array or np.array_equal(kept, array, equal_nan=True)):
+            raise RuntimeError(
+                f"explain: {node.rule.name}, run again, gives another value: an array was written into since; "
+                "explain before the optimiser's step"
+            )
+        now[node] = array
+        if array.base is not None and id(owner(array)) in outside:
+            array = array.copy()
+        settings = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in node.settings.items()}
+        file, line, module = _origin(node)
+        arguments = [x.array if isinstance(v, Node | Tensor | np.ndarray) and x else v
+                     for v, x in zip(node.inputs, inputs, strict=True)]  # fmt: skip
+        output = Value(names.of(node, "t"), "result", array)
+        labels = node.rule.inputs or [f"input {i}" for i in range(len(inputs))]
+        output.operation = Operation(
+            number, node.rule, arguments, settings, dict(zip(labels, inputs, strict=True)), output, file, line, module
+        )
+        values[node] = output
+        operations.append(output.operation)
+    return values, operations
+
+
+def _origin(node: Node) -> tuple[str | None, int | None, str]:
+    """The file, the line and the module that `debug` noted at the pullbacks."""
+    for pull in node.pullbacks or ():
+        while pull is not None:
+            if hasattr(pull, "origin"):
+                return pull.origin  # type: ignore[no-any-return]
+            pull = getattr(pull, "__wrapped__", None)
+    return None, None, ""
+
+
+def _backward(
+    nodes: list[Node],
+    values: dict[Any, Value],
+    operations: list[Operation],
+    output: Tensor,
+    seed: Array,
+    targets: list[Tensor] | None,
+) -> None:
+    """As `autograd.propagate`, keeping what passes."""
+    wanted = None if targets is None else {vertex(x) for x in targets}
+    needed = None if wanted is None else _leading_to(wanted, nodes)
+    cotangents: dict[Any, Any] = {vertex(output): seed}
+    for node, operation in zip(reversed(nodes), reversed(operations), strict=True):
+        g = cotangents.get(node)
+        if g is None or (needed is not None and node not in needed):
+            continue
+        g = _settle(node, values[node], g)
+        if node.hooks:
+            verify(nodes[: operation.number], False)
+        assert node.pullbacks is not None  # verified
+        for position, (v, pullback) in enumerate(zip(node.inputs, node.pullbacks, strict=True)):
+            if not isinstance(v, Node | Tensor) or pullback is None or (needed is not None and v not in needed):
+                continue
+            pulled = np.asarray(pullback(g))
+            to = values[v]
+            h = pulled if pulled.shape == v.shape else _fit(pulled, v.shape, node)
+            h = h.astype(v.dtype, copy=False)
+            others = cotangents.get(v)
+            cotangents[v] = total = h if others is None else np.asarray(others + h)
+            contribution = Contribution(operation, position, to, pulled, _summed(pulled.shape, v.shape), h, total)
+            operation.contributions.append(contribution)
+            to.contributions.append(contribution)
+    for v, g in cotangents.items():
+        if isinstance(v, Tensor) and (wanted is None or v in wanted):
+            _settle(v, values[v], g)
+    for value in values.values():
+        for waiting, contribution in enumerate(reversed(value.contributions)):
+            contribution.waiting = waiting
+
+
+def _settle(v: Node | Tensor, value: Value, g: Array) -> Array:
+    """The gradient is complete: hooks see it, and what they make of it is passed on."""
+    value.gradient = g
+    if v.hooks:
+        value.before_hooks, value.gradient = g, call_hooks(v, g)
+    return value.gradient
+
+
+def _summed(shape: tuple[int, ...], to: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes over which unbroadcast sums."""
+    lead = len(shape) - len(to)
+    return (*range(lead), *(lead + i for i, n in enumerate(to) if n == 1 and shape[lead + i] != 1))

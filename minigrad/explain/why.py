@@ -1,0 +1,213 @@
+"""One entry of a gradient taken apart: upstream gradients times local derivatives, and where each came through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minigrad import checks
+from minigrad.autograd import enable_grad, grad, no_grad
+from minigrad.explain.recording import Contribution, Operation, Value
+from minigrad.tensor import Array, Tensor, detached
+
+PROBES = 4096  # entries of an upstream gradient that are probed one by one
+
+
+@dataclass(frozen=True)
+class Term:
+    """upstream × local = value; the upstream gradient is that of `output` at `index`, None for what has no parts.
+
+    local_name: what the local derivative is, where it is a value of the graph: "y[0, 1]".
+    """
+
+    operation: Operation | None
+    output: Value | None
+    index: tuple[int, ...]
+    upstream: float
+    local: float
+    local_name: str
+    value: float
+
+    def __str__(self) -> str:
+        if self.operation is None or self.output is None:
+            return "the gradient that the pass began with"
+        where = f", {self.operation.source}" if self.operation.source else ""
+        local = f"{self.local_name} {self.local:.4g}" if self.local_name else f"local derivative {self.local:.4g}"
+        upstream = f"upstream {entry(self.output.name + '.grad', self.index)} {self.upstream:.4g}"
+        return f"through {self.operation.name}{where}: {upstream} × {local}"
+
+
+@dataclass(frozen=True)
+class Why:
+    """gradient[index] as a sum. terms: the largest; rest: the sum of the others, of which there are `others`.
+
+    real: what the backward pass gave; total: the sum of all terms, in float64; adds_up: whether the two differ by no
+    more than the rounding of the gradient's dtype can explain.
+    """
+
+    of: Value
+    index: tuple[int, ...]
+    terms: list[Term]
+    rest: float
+    others: int
+    total: float
+    real: float
+    adds_up: bool
+    hooked: float | None
+
+    def __str__(self) -> str:
+        lines = [f"{entry(self.of.name + '.grad', self.index)} = {self.real:.4g}"]
+        parts = [(term.value, str(term)) for term in self.terms]
+        if self.others:
+            parts.append((self.rest, f"in {self.others} smaller term{'s' * (self.others > 1)}"))
+        if not parts:
+            lines.append("  = 0: no term differs from 0")
+        for i, (value, words) in enumerate(parts):
+            lines.append(
+                f"  {'=' if not i else '-' if value < 0 else '+'} {value if not i else abs(value):.4g}  {words}"
+            )
+        if not self.adds_up:
+            lines.append(
+                f"  these add up to {self.total:.7g}, not to the gradient: the rule is wrong, or not linear in g"
+            )
+        if self.hooked is not None:
+            lines.append(f"  hooks made it {self.hooked:.4g}")
+        return "\n".join(lines)
+
+
+def entry(name: str, index: tuple[int, ...]) -> str:
+    """The name with its index: "x.grad[0, 1]"."""
+    return f"{name}[{', '.join(map(str, index))}]" if index else name
+
+
+def as_index(value: Value, index: Any) -> tuple[int, ...]:
+    """The index as a tuple of numbers from 0."""
+    index = index if isinstance(index, tuple) else (index,)
+    checks.whole("why", -np.inf, **{f"index[{i}]": n for i, n in enumerate(index)})
+    shape = value.array.shape
+    if len(index) != len(shape) or not all(-n <= i < n for i, n in zip(index, shape, strict=True)):
+        raise IndexError(f"why: index {checks.shown(index)} names no entry of {value.name}, whose shape is {shape}")
+    return tuple(int(i) % n for i, n in zip(index, shape, strict=True))
+
+
+def why(value: Value, index: Any, most: int) -> Why:
+    """What `Explanation.why` does."""
+    checks.whole("why", 1, most=most)
+    index = as_index(value, index)
+    if value.gradient is None:
+        raise ValueError(f"why: no gradient arrived at {value.name}, a {value.kind}")
+    terms = [] if value.seed is None else [_start(value, index)]
+    for c in value.contributions:
+        terms += _terms(c, index)
+    complete = value.gradient if value.before_hooks is None else value.before_hooks
+    real, total = float(complete[index]), float(sum(term.value for term in terms))
+    slack = 64 * np.finfo(complete.dtype).eps * sum(abs(term.value) for term in terms)
+    adds_up = bool(abs(real - total) <= slack + 64 * np.finfo(complete.dtype).tiny) or real == total
+    terms = sorted(terms, key=lambda term: -abs(term.value))
+    rest = terms[most:]
+    hooked = None if value.before_hooks is None else float(value.gradient[index])
+    return Why(value, index, terms[:most], sum(t.value for t in rest), len(rest), total, real, adds_up, hooked)
+
+
+def _start(value: Value, index: tuple[int, ...]) -> Term:
+    assert value.seed is not None
+    seed = float(value.seed[index])
+    return Term(None, None, index, seed, 1.0, "", seed)
+
+
+def _terms(c: Contribution, index: tuple[int, ...]) -> list[Term]:
+    """The products that make up this contribution at this index, without those that are 0."""
+    operation = c.operation
+    upstream = operation.output.gradient
+    assert upstream is not None
+    g = upstream.astype(np.float64)
+    column = local_derivatives(c, index)
+    found = []
+    for at in np.argwhere((column != 0) & (g != 0)):
+        k = tuple(map(int, at))
+        local = float(column[k])
+        name = _other_factor(operation, c.position, k) if operation.name == "multiply" else ""
+        found.append(Term(operation, operation.output, k, float(g[k]), local, name, float(g[k]) * local))
+    return found
+
+
+def _other_factor(operation: Operation, position: int, at: tuple[int, ...]) -> str:
+    """In x · y, the local derivative of the one is the other: its entry that met this one of the product."""
+    other = list(operation.inputs.values())[1 - position]
+    if other is None:
+        return ""
+    shape = other.array.shape
+    tail = at[len(at) - len(shape) :] if shape else ()
+    index = tuple(0 if n == 1 else i for i, n in zip(tail, shape, strict=True))
+    name = entry(other.name, index)
+    return "" if name == f"{other.array[index]:.4g}" else name
+
+
+def local_derivatives(c: Contribution, index: tuple[int, ...]) -> Array:
+    """∂ output[k] / ∂ input[index] for every k, in the shape of the output.
+
+    A pullback is linear in g, so the derivative of its own entry at this index by g holds all of them: the rule is run
+    again on Tensors, and what its pullback does is pulled back in turn. Where a rule works on arrays only, its
+    pullback is asked for each g that is 1 at one place.
+    """
+    operation = c.operation
+    arguments = [_wide(x) for x in operation.arguments]
+    settings = widened(operation.settings)
+    try:
+        with enable_grad():
+            inputs = [
+                Tensor(x, requires_grad=True) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
+                for x in arguments
+            ]
+            pull = operation.rule.replay(*inputs, **settings)[1][c.position]
+            g = Tensor(np.ones(operation.output.array.shape), requires_grad=True)
+            pulled = pull(g)
+            (column,) = grad(_sum_at(pulled, c.to.array.shape, index), g, allow_unused=True)
+        return np.zeros(g.shape) if column is None else np.asarray(detached(column))
+    except (TypeError, ValueError, RuntimeError, AttributeError):
+        return _probed(c, index)
+
+
+def _sum_at(pulled: Any, shape: tuple[int, ...], index: tuple[int, ...]) -> Any:
+    """The sum of the entries that undoing the broadcast adds up at this index."""
+    return np.sum(pulled[_before_sum(np.shape(pulled), shape, index)])
+
+
+def _before_sum(pulled: tuple[int, ...], shape: tuple[int, ...], index: tuple[int, ...]) -> tuple[Any, ...]:
+    lead = len(pulled) - len(shape)
+    return (
+        *(slice(None) for _ in range(lead)),
+        *(slice(None) if n == 1 else i for i, n in zip(index, shape, strict=True)),
+    )
+
+
+def _probed(c: Contribution, index: tuple[int, ...]) -> Array:
+    operation, g = c.operation, c.operation.output.gradient
+    assert g is not None
+    if np.count_nonzero(g) > PROBES:
+        raise ValueError(
+            f"why: {operation.name} works on arrays only, and its upstream gradient has {np.count_nonzero(g)} entries "
+            f"to probe, more than {PROBES}: write the rule in NumPy functions, which work on Tensors"
+        )
+    with no_grad():
+        pull = operation.rule.function(*operation.arguments, **operation.settings)[1][c.position]
+        column = np.zeros(g.shape)
+        for at in map(tuple, np.argwhere(g != 0)):
+            one = np.zeros_like(g)
+            one[at] = 1
+            pulled = np.asarray(pull(one))
+            column[at] = pulled[_before_sum(pulled.shape, c.to.array.shape, index)].sum(dtype=np.float64)
+    return column
+
+
+def _wide(x: Any) -> Any:
+    """In float64, so that what is shown is exact to the digits shown; integers and booleans as they are."""
+    return x.astype(np.float64) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
+
+
+def widened(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with float64 for any other floating-point dtype among them."""
+    narrow = {k for k, v in settings.items() if k == "dtype" and v is not None and np.dtype(v).kind == "f"}
+    return {k: np.dtype(np.float64) if k in narrow else v for k, v in settings.items()}
