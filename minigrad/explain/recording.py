@@ -8,7 +8,7 @@ in the engine's order and with the engine's arithmetic, so they are those of `ba
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -208,7 +208,7 @@ class Explanation:
     def inside(self, of: Tensor | Value | str) -> Explanation:
         """What happens inside of the fast kernel that made this value: the lines of its definition, explained."""
         operation = self.value(of).operation
-        named = operation and next((d for d in DEFINITIONS if d.fast is operation.rule), None)
+        named = next((d for d in DEFINITIONS if operation is not None and d.fast is operation.rule), None)
         if operation is None or named is None:
             raise ValueError(
                 f"inside: {self.value(of).name} was not made by a kernel that stands for several operations"
@@ -293,16 +293,22 @@ class Explanation:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as the ending of the name says: .svg, .dot, .json or .txt."""
-        ways = {".svg": self.to_svg, ".dot": self.to_dot, ".json": self.to_json, ".txt": self.text}
+        ways: dict[str, Callable[[], str]] = {
+            ".svg": self.to_svg, ".dot": self.to_dot, ".json": self.to_json, ".txt": self.text
+        }  # fmt: skip
         checks.one_of("save", tuple(ways), ending=Path(path).suffix)
         Path(path).write_text(ways[Path(path).suffix](), encoding="utf-8")
 
 
 def call(operation: Operation) -> str:
-    """The operation as it would be called: "multiply(w, x)"."""
-    inputs = [v.name for v in operation.inputs.values() if v is not None]
+    """The operation as it would be called: "multiply(w, x)"; of a parameter's path its last name."""
+    inputs = [
+        v.name.rpartition(".")[2] if v.kind == "leaf" else v.name for v in operation.inputs.values() if v is not None
+    ]
     settings = [
-        f"{name}={checks.shown(setting)}" for name, setting in operation.settings.items() if setting is not None
+        f"{name}={setting.name if isinstance(setting, np.dtype) else checks.shown(setting)}"
+        for name, setting in operation.settings.items()
+        if setting is not None
     ]
     return f"{operation.name}({', '.join(inputs + settings)})"
 
@@ -356,20 +362,14 @@ class _Names:
 
     def __init__(self, given: Mapping[str, Tensor], scopes: Sequence[Mapping[str, Any]]) -> None:
         self.known = {id(vertex(x)): str(name) for name, x in given.items()}
-        modules: dict[str, Module] = {}
-        for scope in scopes:
-            for name, x in list(scope.items()):
-                if name.startswith("_"):
-                    continue
-                if isinstance(x, Tensor):
-                    self.known.setdefault(id(vertex(x)), name)
-                elif type(x) is np.ndarray:
-                    self.known.setdefault(id(x), name)
-                elif isinstance(x, Module):
-                    modules.setdefault(name, x)
-        for name, module in modules.items():
-            for path, p in module.named_parameters():
-                self.known.setdefault(id(p), f"{name}.{path}")
+        variables = [(n, x) for scope in scopes for n, x in list(scope.items()) if not n.startswith("_")]
+        for name, x in variables:
+            if isinstance(x, Module):
+                for path, p in x.named_parameters():
+                    self.known.setdefault(id(p), f"{name}.{path}")
+        for name, x in variables:
+            if isinstance(x, Tensor) or type(x) is np.ndarray:
+                self.known.setdefault(id(vertex(x) if isinstance(x, Tensor) else x), name)
         self.taken: set[str] = set()
         self.counts = {"t": 0, "leaf": 0, "c": 0}
 

@@ -41,9 +41,11 @@ def shown(array: Array, room: int = WIDTH) -> str:
     shares = "".join(f", {_share(s[k])} {w}" for k, w in (("zeros", "0"), ("non_finite", "not finite")) if s[k])
     shape = "×".join(map(str, array.shape))
     if "min" not in s:
-        return f"{shape}{shares}"[:room]
-    long = f"{shape}: {s['min']:.3g} to {s['max']:.3g}, mean {s['mean']:.2g}, norm {s['norm']:.3g}{shares}"
-    return long if len(long) <= room else f"{shape}: {s['min']:.3g} to {s['max']:.3g}, norm {s['norm']:.3g}"[:room]
+        return f"{shape}{shares}"
+    lies = f"{shape}: {s['min']:.3g} to {s['max']:.3g}"
+    ways = [f"{lies}, mean {s['mean']:.2g}, norm {s['norm']:.3g}{shares}", f"{lies}, norm {s['norm']:.3g}{shares}"]
+    ways += [f"{lies}, norm {s['norm']:.3g}", lies, f"{shape} of norm {s['norm']:.3g}"]
+    return next((way for way in ways if len(way) <= room), shape)  # no number is cut in two
 
 
 def _share(share: float) -> str:
@@ -62,7 +64,7 @@ def _cut(text: str, room: int) -> str:
 
 def _short(formula: str) -> str:
     """A formula without the words after it."""
-    return re.split("[:;] ", formula)[0]
+    return re.split("[:;] |, with ", formula)[0]
 
 
 def _tail(name: str, room: int) -> str:
@@ -99,34 +101,34 @@ def text(explanation: Explanation, module: str | None) -> str:
 
 
 def _forward(starts: list[Value], operations: list[Operation]) -> list[str]:
-    rows = [
-        ("", _tail(v.name, 24), v.kind, "", v.array) for v in starts if not (v.kind == "constant" and not v.array.ndim)
+    starts = [v for v in starts if v.kind != "constant" or v.array.ndim]
+    names = [_tail(v.name, 48) for v in starts]
+    width = max(map(len, names), default=0)
+    lines = [
+        f"     {name:{width}}  {v.kind:8}  {shown(v.array, WIDTH - width - 17)}"
+        for name, v in zip(names, starts, strict=True)
     ]
-    rows += [
-        (str(o.number), _tail(o.output.name, 24), _cut(call(o), 34), _short(o.formula), o.output.array)
-        for o in operations
-    ]
-    widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
-    free = WIDTH - max(widths[0], 3) - widths[1] - widths[2] - 8
-    values = min(max((len(shown(row[4], 56)) for row in rows), default=0), free)  # the formula gives way to the values
-    formulas = min(max((len(row[3]) for row in rows), default=0), free - values)
-    lines, place = [], ""
-    for (number, name, what, formula, array), o in zip(
-        rows, [None] * (len(rows) - len(operations)) + operations, strict=True
-    ):
-        if o is not None:
-            here = "  ".join(filter(None, (o.module, o.source)))
-            if here and here != place:
-                lines.append(_cut(f"  -- {here}  {o.code}", WIDTH))
-            place = here
-        cells = f"{number:>{max(widths[0], 3)}}  {name:{widths[1]}}  {what:{widths[2]}}  {_cut(formula, formulas):{formulas}}"
-        lines.append(_cut(f"{cells}  {shown(array, values)}".rstrip(), WIDTH))
+    rows = [(_tail(o.output.name, 20), _cut(call(o), 36), _short(o.formula), o.output.array) for o in operations]
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(2)]
+    free = WIDTH - sum(widths) - 11
+    values = min(max((len(shown(row[3], 56)) for row in rows), default=0), free)  # the formula gives way to the values
+    formulas = max(min(max((len(row[2]) for row in rows), default=0), free - values), 0)
+    place = ""
+    for (name, called, formula, array), o in zip(rows, operations, strict=True):
+        here = "  ".join(filter(None, (o.module, o.source)))
+        if here and here != place:
+            lines.append(_cut(f"  -- {here}  {o.code}", WIDTH))
+        place = here
+        cells = f"{o.number:>3}  {name:{widths[0]}}  {called:{widths[1]}}"
+        if formulas > 4:
+            cells += f"  {_cut(formula, formulas):{formulas}}"
+        lines.append(f"{cells}  {shown(array, values)}".rstrip())
     return lines
 
 
 def _backward(operation: Operation) -> list[str]:
     g = operation.output.gradient
-    head = f"{operation.number:>3}  {_cut(call(operation), 40)}"
+    head = f"{operation.number:>3}  {operation.name}"
     if g is None:
         return [_cut(f"{head}: no gradient is wanted", WIDTH)]
     where = f"  {operation.source}" if operation.source else ""

@@ -1,0 +1,241 @@
+"""Backprop tried in the terminal.
+
+    python -m minigrad.explain "tanh(w * x + b)" w=0.5 x=2 b=-0.3
+    python -m minigrad.explain "b = a + a; c = b + b" a=1.5 --why a
+    python -m minigrad.explain "mean((x @ w - t) ** 2)" x=[[0,1],[1,1]] w=[0.5,2] t=[1,0] --why w[0] --save graph.svg
+    python -m minigrad.explain train.py:loss x=2
+
+An expression has numbers, lists, names, arithmetic, indices and the functions of NumPy and minigrad that are listed
+with --functions; it is read by Python's parser and worked out here, so nothing else is ever run. A file is run, and its
+function called with the values given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import minigrad as mg
+from minigrad import functional as F
+from minigrad.explain.recording import Explanation, record
+from minigrad.tensor import Tensor
+
+MOST_LETTERS = 10_000  # of an expression
+MOST_NUMBERS = 1 << 20  # in one array
+
+_NUMPY = (
+    "abs absolute add arcsinh arctan arctan2 cbrt clip concatenate cos cosh cumsum divide dot exp exp2 "
+    "expm1 hypot log log10 log1p log2 logaddexp matmul max maximum mean min minimum multiply negative power prod "
+    "reciprocal reshape sin sinh sqrt square stack std subtract sum swapaxes tan tanh transpose var where"
+)
+_MINIGRAD = (
+    "relu leaky_relu elu gelu sigmoid silu softplus erf softmax log_softmax logsumexp layer_norm rms_norm batch_norm "
+    "linear mse_loss l1_loss huber_loss cross_entropy binary_cross_entropy_with_logits"
+)
+FUNCTIONS: dict[str, Callable[..., Any]] = {name: getattr(np, name) for name in _NUMPY.split()} | {
+    name: getattr(F, name) for name in _MINIGRAD.split()
+}
+OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Add: lambda x, y: x + y,
+    ast.Sub: lambda x, y: x - y,
+    ast.Mult: lambda x, y: x * y,
+    ast.Div: lambda x, y: x / y,
+    ast.Pow: lambda x, y: x**y,
+    ast.MatMult: lambda x, y: x @ y,
+    ast.Lt: lambda x, y: x < y,
+    ast.Gt: lambda x, y: x > y,
+    ast.LtE: lambda x, y: x <= y,
+    ast.GtE: lambda x, y: x >= y,
+}
+
+
+def evaluate(text: str, names: dict[str, Any]) -> Any:
+    """The value of the last of these statements, `name = expression` or `expression`; names: grows by what they bind.
+
+    ValueError for whatever is not on the list: attributes, unknown names and functions, strings, comprehensions ...
+    """
+    if len(text) > MOST_LETTERS:
+        raise ValueError(f"an expression of {len(text)} letters: at most {MOST_LETTERS}")
+    try:
+        statements = ast.parse(text.strip()).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"this is no expression: {getattr(error, 'msg', error)}: {text[:80]!r}") from None
+    value = None
+    for statement in statements:
+        if isinstance(statement, ast.Assign) and all(isinstance(target, ast.Name) for target in statement.targets):
+            value = _value(statement.value, names)
+            names |= {target.id: value for target in statement.targets if isinstance(target, ast.Name)}
+        elif isinstance(statement, ast.Expr):
+            value = _value(statement.value, names)
+        else:
+            raise ValueError(_refused(statement))
+    if not isinstance(value, Tensor) or not value.requires_grad:
+        raise ValueError(f"{text[:80]!r} depends on none of the values given: write name=value for each name in it")
+    return value
+
+
+def _refused(node: ast.AST) -> str:
+    return f"{ast.unparse(node)[:60]!r} is not allowed: only numbers, names, arithmetic, indices, listed functions"
+
+
+def _value(node: ast.AST, names: dict[str, Any]) -> Any:
+    match node:
+        case ast.Constant(value=int() | float() | None):  # bool is an int
+            return float(node.value) if type(node.value) is int else node.value  # 9**9**9 overflows, not the memory
+        case ast.Name(id=name) if name in names:
+            return names[name]
+        case ast.Name(id=name):
+            raise ValueError(f"{name} has no value: add {name}=1.5 (or {name}=[1,2,3]) to the command")
+        case ast.List() | ast.Tuple():
+            return _array(node, names)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_value(operand, names)
+        case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+            return +_value(operand, names)
+        case ast.BinOp(op=op, left=left, right=right) if type(op) in OPERATORS:
+            return _small(OPERATORS[type(op)](_value(left, names), _value(right, names)))
+        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in OPERATORS:
+            return OPERATORS[type(op)](_value(left, names), _value(right, names))
+        case ast.Subscript(value=value, slice=index):
+            return _value(value, names)[_plain(index)]
+        case ast.Attribute(value=value, attr="T"):
+            return np.transpose(_value(value, names))
+        case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords) if name in FUNCTIONS and all(
+            k.arg for k in keywords
+        ):
+            given = [_setting(arg, names) if i else _value(arg, names) for i, arg in enumerate(args)]
+            return _small(FUNCTIONS[name](*given, **{k.arg: _setting(k.value, names) for k in keywords if k.arg}))
+        case ast.Call(func=ast.Name(id=name)) if name not in FUNCTIONS:
+            raise ValueError(f"{name} is not among the functions allowed: --functions lists them")
+    raise ValueError(_refused(node))
+
+
+def _small(value: Any) -> Any:
+    if np.size(getattr(value, "data", value)) > MOST_NUMBERS:
+        raise ValueError(f"an array of more than {MOST_NUMBERS} numbers")
+    return value
+
+
+def _setting(node: ast.AST, names: dict[str, Any]) -> Any:
+    """An argument after the first: an axis or a shape stays whole, all else is a value."""
+    try:
+        return _plain(node)
+    except ValueError:
+        return _value(node, names)
+
+
+def _plain(node: ast.AST) -> Any:
+    """An index, an axis or a shape: whole numbers, slices, None, True, an option's text, and tuples of these."""
+    match node:
+        case ast.Constant(value=int() | float() | str() | None):  # True and False are int
+            return node.value
+        case ast.Constant(value=value) if value is ...:
+            return ...
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+            return -value
+        case ast.Slice(lower=lower, upper=upper, step=step):
+            return slice(*(None if part is None else _plain(part) for part in (lower, upper, step)))
+        case ast.Tuple(elts=parts):
+            return tuple(_plain(part) for part in parts)
+    raise ValueError(_refused(node))
+
+
+def _array(node: ast.List | ast.Tuple, names: dict[str, Any]) -> Any:
+    parts = [_value(part, names) for part in node.elts]
+    return np.stack(parts) if any(isinstance(part, Tensor) for part in parts) else np.array(parts, np.float64)
+
+
+def given_value(text: str) -> tuple[str, Tensor]:
+    """`name=value` from the command line: the name, and a leaf in float64."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r} is not name=value, as in x=0.5 or x=[[1,2],[3,4]]")
+    try:
+        array = np.array(ast.literal_eval(value), np.float64)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError):
+        raise argparse.ArgumentTypeError(f"{value[:60]!r} is no number and no list of numbers in equal rows") from None
+    return name, mg.tensor(array, requires_grad=True)
+
+
+def of_file(path: Path, function: str, names: dict[str, Tensor]) -> Explanation:
+    """The explanation of what this function of this file gives."""
+    sys.path.insert(0, str(path.parent.absolute()))
+    scope = runpy.run_path(str(path))
+    f = scope.get(function)
+    if not callable(f):
+        known = ", ".join(n for n, x in scope.items() if inspect.isfunction(x)) or "none"
+        raise ValueError(f"{path} has no function {function!r}; it has {known}")
+    inspect.signature(f).bind(**names)  # says what is missing
+    with mg.debug():
+        output = f(**names)
+    if not isinstance(output, Tensor):
+        raise ValueError(f"{function} returned {type(output).__name__}, not a Tensor")
+    return explained(output, names | {k: v for k, v in scope.items() if k not in names})
+
+
+def explained(output: Tensor, scope: dict[str, Any]) -> Explanation:
+    """From 1 at every entry: the gradient of the sum, where the output is more than one number."""
+    return record(output, None, np.ones(output.shape), [scope])
+
+
+def asked(explanation: Explanation, text: str) -> str:
+    """The answer to `--why x[0, 1]`."""
+    name, _, index = text.partition("[")
+    at = _plain(ast.parse(f"({index.rstrip(']')},)", mode="eval").body) if index else ()
+    return str(explanation.why(name.strip(), at))
+
+
+def parsed(arguments: list[str] | None) -> argparse.Namespace:
+    usage = "python -m minigrad.explain EXPRESSION|FILE.py:FUNCTION [name=value ...] [options]"
+    parser = argparse.ArgumentParser(
+        "python -m minigrad.explain", usage, __doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("program", nargs="?", help="an expression, statements, or FILE.py:FUNCTION")
+    parser.add_argument("values", nargs="*", type=given_value, metavar="name=value", help="numbers or lists of them")
+    parser.add_argument("--why", action="append", default=[], metavar="NAME[INDEX]", help="take this gradient apart")
+    parser.add_argument("--inside", metavar="NAME", help="show what the fast kernel that made this value stands for")
+    parser.add_argument("--finite-differences", action="store_true", help="put difference quotients beside gradients")
+    parser.add_argument("--save", type=Path, metavar="PATH", help="write .svg, .dot, .json or .txt there")
+    parser.add_argument("--functions", action="store_true", help="list the functions allowed in an expression")
+    args = parser.parse_intermixed_args(arguments)
+    if args.program is None and not args.functions:
+        parser.error("an expression is missing, such as 'tanh(w * x + b)'")
+    return args
+
+
+def main(arguments: list[str] | None = None) -> int:
+    args = parsed(arguments)
+    if args.functions:
+        print(*sorted(FUNCTIONS))
+        return 0
+    names: dict[str, Any] = dict(args.values)
+    path, colon, function = args.program.rpartition(":")
+    try:
+        if colon and path.endswith(".py") and function.isidentifier():
+            explanation = of_file(Path(path), function, names)
+        else:
+            explanation = explained(evaluate(args.program, names), names)
+        if args.inside:
+            explanation = explanation.inside(args.inside)
+        if args.finite_differences:
+            explanation.finite_differences()
+        answers = [asked(explanation, text) for text in args.why]
+        if args.save:
+            explanation.save(args.save)
+    except (ValueError, TypeError, IndexError, OSError, ArithmeticError, SyntaxError, RecursionError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    print("\n\n".join([str(explanation), *answers]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
