@@ -164,7 +164,7 @@ def _layout(boxes: list[Box], edges: list[Edge]) -> tuple[float, float]:
         for layer in layers if sweep % 2 == 0 else reversed(layers):
             for box in layer:
                 if near[box]:
-                    box.x = sum(b.x for b in near[box]) / len(near[box])
+                    box.x = sum(_pull(b) * b.x for b in near[box]) / sum(map(_pull, near[box]))
             if sweep < 8:
                 layer.sort(key=lambda b: b.x)
             _apart(layer)
@@ -181,16 +181,18 @@ def _layout(boxes: list[Box], edges: list[Edge]) -> tuple[float, float]:
     return max(b.x + b.width / 2 for layer in layers for b in layer) + 14, y - BETWEEN + 14
 
 
+def _pull(b: Box | Bend) -> float:
+    """How strongly others are drawn below or above it: so that what follows from one another stands in a column."""
+    return 0.2 if isinstance(b, Bend) else 0.1 if b.kind in ("leaf", "constant") else 1.0
+
+
 def _apart(layer: list[Any]) -> None:
-    """Move what overlaps apart, in this order, about as far to the left as to the right."""
-    right = [b.x for b in layer]
-    left = right.copy()
-    for i in range(1, len(layer)):
-        right[i] = max(right[i], right[i - 1] + (layer[i - 1].width + layer[i].width) / 2 + GAP)
-    for i in range(len(layer) - 2, -1, -1):
-        left[i] = min(left[i], left[i + 1] - (layer[i + 1].width + layer[i].width) / 2 - GAP)
-    for b, *sides in zip(layer, left, right, strict=True):
-        b.x = sum(sides) / 2
+    """Move apart what overlaps, in this order; who pulls strongest stays where it is."""
+    middle = max(range(len(layer)), key=lambda i: _pull(layer[i]))
+    for i in range(middle + 1, len(layer)):
+        layer[i].x = max(layer[i].x, layer[i - 1].x + (layer[i - 1].width + layer[i].width) / 2 + GAP)
+    for i in range(middle - 1, -1, -1):
+        layer[i].x = min(layer[i].x, layer[i + 1].x - (layer[i + 1].width + layer[i].width) / 2 - GAP)
 
 
 # ---- SVG -------------------------------------------------------------------------------------------------------------
