@@ -180,6 +180,7 @@ CALLS = {
     "minigrad.checkpoint": lambda: of(mg.checkpoint, square, x()),
     "minigrad.index_add": lambda: of(mg.index_add, x(), [0, 1], 1.0),
     "minigrad.index_update": lambda: of(mg.index_update, x(), [0, 1], 1.0),
+    "minigrad.explain": lambda: of(mg.explain, square(v := x()), v),
     "minigrad.autograd.grad": lambda: of(mg.autograd.grad, square(v := x()), v),
     # transforms
     "minigrad.grad": lambda: of(mg.grad, square),
@@ -445,7 +446,19 @@ KINDS = {
     "primals": "f",
     "inputs": "f",
 }
-NUMBERS = {"data", "fill_value", "values", "index", "grad_outputs", "cotangent", "tangents", "primals", "ids", "target"}
+NUMBERS = {
+    "data",
+    "fill_value",
+    "values",
+    "index",
+    "gradient",
+    "grad_outputs",
+    "cotangent",
+    "tangents",
+    "primals",
+    "ids",
+    "target",
+}
 LIKE = {"minigrad.zeros_like", "minigrad.ones_like", "minigrad.index_add", "minigrad.index_update"}
 
 # What waits for a mend elsewhere: it must still fail, or leave this table.

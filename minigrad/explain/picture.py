@@ -75,11 +75,17 @@ def _graph(explanation: Explanation, depth: int | None) -> tuple[list[Box], list
     """The boxes and the edges between them, folded to this depth of the modules' paths."""
     if depth is not None:
         checks.whole("to_svg", depth=depth)
+        return _boxes(explanation, depth)
+    deepest = max((o.module.count(".") + 1 for o in explanation.operations), default=0)
+    for depth in (0, *range(deepest, 0, -1)):
+        found = _boxes(explanation, depth)
+        if len(found[0]) <= MOST_BOXES:
+            break
+    return found
+
+
+def _boxes(explanation: Explanation, depth: int) -> tuple[list[Box], list[Edge]]:
     groups = explanation.groups(depth or None)
-    if depth is None and len(explanation.operations) > MOST_BOXES:
-        deepest = max(o.module.count(".") + 1 for o in explanation.operations)
-        folded = [explanation.groups(d) for d in range(deepest, 0, -1)]
-        groups = next((g for g in folded if len(g) <= MOST_BOXES), folded[-1])
     boxes: dict[int, Box] = {}
     edges: dict[tuple[int, int], Edge] = {}
     made: list[Box] = []

@@ -282,7 +282,7 @@ class Explanation:
         """The graph as a picture that needs nothing else.
 
         depth: operations of one module, whose path is cut after this many names, are one box; 0 draws each operation.
-        Unless given, it is the largest that keeps the picture below 60 boxes.
+        Unless given, it is the one that shows most in 60 boxes.
         """
         from minigrad.explain.picture import to_svg
 
@@ -322,7 +322,7 @@ def record(output: Tensor, inputs: Any, gradient: Any, scopes: Sequence[Mapping[
     with no_grad():
         seed = _seed(output, gradient, False)
         nodes = history([vertex(output)])
-        verify(nodes, False)
+        verify(nodes, True)  # strictly, for the values are shown, too
         names = _Names(given, scopes)
         values, operations = _forward(nodes, names)
         start = values.get(vertex(output))
@@ -334,6 +334,9 @@ def record(output: Tensor, inputs: Any, gradient: Any, scopes: Sequence[Mapping[
                 "rule does something else when it is called again; explain before the optimiser's step"
             )
         start.seed = seed
+        for i, x in enumerate(targets or ()):
+            if vertex(x) not in values:
+                raise ValueError(f"explain: the output does not depend on inputs[{i}]")
         _backward(nodes, values, operations, output, seed, targets)
     everything = {id(v): v for o in operations for v in o.inputs.values() if v is not None}
     everything |= {id(v): v for v in values.values()}

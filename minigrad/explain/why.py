@@ -103,7 +103,9 @@ def why(value: Value, index: Any, most: int) -> Why:
         terms += _terms(c, index)
     complete = value.gradient if value.before_hooks is None else value.before_hooks
     real, total = float(complete[index]), float(sum(term.value for term in terms))
-    slack = 64 * np.finfo(complete.dtype).eps * sum(abs(term.value) for term in terms)
+    # a saturated softmax rounds on the scale of its upstream gradient, however small its derivatives
+    scale = sum(abs(term.value) for term in terms) + max((abs(term.upstream) for term in terms), default=0.0)
+    slack = 64 * np.finfo(complete.dtype).eps * scale
     adds_up = bool(abs(real - total) <= slack + 64 * np.finfo(complete.dtype).tiny) or real == total
     terms = sorted(terms, key=lambda term: -abs(term.value))
     rest = terms[most:]

@@ -1,0 +1,87 @@
+"""The tables hold the numbers, and fit a terminal."""
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.explain.text import shown, summary
+from models import SequenceClassifier
+from tests.explain.programs import PROGRAMS, leaf
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_no_line_is_longer_than_a_hundred_columns(program):
+    with mg.debug():
+        output, leaves = program()
+    text = str(mg.explain(output, leaves, finite_differences=program is not PROGRAMS[-1]))
+    assert max(map(len, text.split("\n"))) <= 100
+    assert "forward\n" in text
+    assert "\nbackward\n" in text
+
+
+def test_the_tables_of_one_expression():
+    w, x, b = leaf(0.5), leaf(2.0), leaf(-1.0)
+    y = np.square(w * x + b + 3.0)
+    assert str(mg.explain(y, [w])) == (
+        "forward\n"
+        "     w  leaf      0.5\n"
+        "     x  leaf      2\n"
+        "     b  leaf      -1\n"
+        "  1  t1  multiply(w, x)  x · y  1\n"
+        "  2  t2  add(t1, b)      x + y  0\n"
+        "  3  t3  add(t2, 3)      x + y  3\n"
+        "  4  y   square(t3)      x²     9\n"
+        "\n"
+        "backward\n"
+        "     y.grad starts as 1\n"
+        "  4  square: upstream y.grad = 1\n"
+        "       ∂x → t3: 6\n"
+        "  3  add: upstream t3.grad = 6\n"
+        "       ∂x → t2: 6\n"
+        "  2  add: upstream t2.grad = 6\n"
+        "       ∂x → t1: 6\n"
+        "  1  multiply: upstream t1.grad = 6\n"
+        "       ∂x → w: 12\n"
+        "\n"
+        "gradients\n"
+        "     w  12\n"
+        "     x  none\n"
+        "     b  none"
+    )
+
+
+def test_broadcasts_and_sums_of_gradients_are_told():
+    x, b = leaf([[1.0, 2.0], [3.0, 4.0]]), leaf([1.0, 1.0])
+    text = str(mg.explain(np.sum(x * x + b)))
+    assert "∂y → b: [[1, 1], [1, 1]]\n           summed over axis 0, along which it was broadcast: [2, 2]" in text
+    assert "∂x → x: [[1, 2], [3, 4]]; waits for 1 more\n" in text
+    assert "joins what had arrived: x.grad = [[2, 4], [6, 8]], complete" in text
+
+
+def test_large_arrays_are_told_by_where_they_lie_and_no_number_is_cut():
+    array = np.linspace(-1, 1, 101).reshape(1, 101)
+    array[0, :10] = np.nan, np.inf, *[0.0] * 8
+    full = shown(array)
+    assert full == "1×101: -0.8 to 1, mean 0.092, norm 5.1, 8.9 % 0, 2 % not finite"
+    shorter = {full, full.replace(", mean 0.092", ""), "1×101: -0.8 to 1, norm 5.1", "1×101: -0.8 to 1"}
+    for room in range(5, 70):
+        text = shown(array, room)
+        assert text in shorter | {"1×101 of norm 5.1", "1×101"}
+        assert len(text) <= room
+    assert summary(np.zeros(0))["zeros"] == 0.0
+
+
+def test_of_a_large_model_each_module_is_a_line_that_can_be_opened():
+    model = SequenceClassifier(4, 3, 4, 6, 8, 2, 16, rng=np.random.default_rng(0))
+    with mg.debug():
+        y = np.sum(model(np.ones((2, 4, 4), np.float32)))
+    explanation = mg.explain(y)
+    text = str(explanation)
+    assert len(explanation.operations) > 60
+    assert "backward\n" not in text
+    assert max(map(len, text.split("\n"))) <= 100
+    opened = explanation.text("encoder.layers.3")
+    assert opened.count("layer_norm(") == 2
+    assert "self_attention: upstream" in opened
+    with pytest.raises(ValueError, match="text: module must be .*'encoder.layers.5.*, not 'decoder'"):
+        explanation.text("decoder")

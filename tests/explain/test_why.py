@@ -1,0 +1,139 @@
+"""One entry of a gradient, taken apart into numbers that add up."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minigrad as mg
+import minigrad.functional as F
+from minigrad.explain.why import _probed, local_derivatives
+from tests.explain.programs import PROGRAMS, digits, leaf
+from tests.rules.test_every_rule import NAMES, SAMPLES, as_list, drawn
+from tests.test_functional import KERNELS, by_inputs
+
+
+def test_a_product_is_upstream_times_the_other_factor():
+    x, y = leaf([[1.0, 2.0]]), leaf([[0.25, 0.5]])
+    z = x * y + 0.4 * x
+    why = mg.explain(z, gradient=np.array([[1.0, 0.6]])).why(x, (0, 1))
+    assert str(why) == (
+        "x.grad[0, 1] = 0.54\n"
+        "  = 0.3  through multiply: upstream t1.grad[0, 1] 0.6 × y[0, 1] 0.5\n"
+        "  + 0.24  through multiply: upstream t2.grad[0, 1] 0.6 × local derivative 0.4"
+    )
+    assert why.adds_up
+
+
+def test_a_broadcast_adds_up_one_term_for_each_place():
+    b = leaf([1.0])
+    y = np.ones(3) * b
+    why = mg.explain(y, gradient=np.array([1.0, 2.0, 4.0])).why(b, 0)
+    assert [term.value for term in why.terms] == [4.0, 2.0, 1.0]
+    assert (why.real, why.total) == (7.0, 7.0)
+
+
+def test_the_smaller_terms_are_one_sum():
+    x = leaf(1.0)
+    y = x * np.arange(1.0, 6.0)
+    why = mg.explain(np.sum(y)).why(x, most=2)
+    assert [term.value for term in why.terms] == [5.0, 4.0]
+    assert (why.rest, why.others) == (6.0, 3)
+    assert str(why).endswith("+ 6  in 3 smaller terms")
+
+
+def every_entry_adds_up(explanation, x):
+    for index in np.ndindex(x.shape):
+        why = explanation.why(x, index, most=10**6)
+        assert why.adds_up, why
+        np.testing.assert_allclose(
+            sum(t.value for t in why.terms), explanation.gradient(x)[index], rtol=1e-9, atol=1e-12
+        )
+        assert all(t.value == t.upstream * t.local for t in why.terms)
+
+
+@pytest.mark.parametrize("function", SAMPLES, ids=NAMES.get)
+@given(data=st.data())
+def test_every_rule_s_terms_add_up(function, data):
+    inputs, call, _ = drawn(function, data)
+    leaves = [leaf(x) for x in inputs]
+    for y in as_list(call(*leaves)):
+        if y.requires_grad:
+            explanation = mg.explain(y, gradient=np.cos(np.arange(float(y.size))).reshape(y.shape))
+            for x in leaves:
+                if explanation.gradient(x) is not None and x.size <= 12:
+                    every_entry_adds_up(explanation, x)
+
+
+@pytest.mark.parametrize(("f", "case"), KERNELS)
+def test_every_kernel_s_terms_add_up(f, case):
+    call, inputs = by_inputs(f, case)
+    leaves = [leaf(x) for x in inputs]
+    y = call(*leaves)
+    explanation = mg.explain(y, gradient=np.cos(np.arange(float(y.size))).reshape(y.shape))
+    for x in leaves:
+        every_entry_adds_up(explanation, x)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_parameter_s_terms_add_up(program):
+    output, leaves = program()
+    explanation = mg.explain(output, leaves)
+    for name, x in leaves.items():
+        for index in {tuple(0 for _ in x.shape), tuple(n - 1 for n in x.shape)}:
+            assert explanation.why(name, index).adds_up, explanation.why(name, index)
+
+
+def test_local_derivatives_are_those_found_by_probing_one_place_after_another():
+    x = leaf(np.random.default_rng(0).normal(size=(2, 3)))
+    for f in (F.softmax, lambda x: F.layer_norm(x, 3), lambda x: np.cumsum(x, 1), lambda x: x @ x.T):
+        explanation = mg.explain(f(x), gradient=np.ones(f(x).shape))
+        for c in explanation.value(x).contributions:
+            for index in np.ndindex(x.shape):
+                np.testing.assert_allclose(local_derivatives(c, index), _probed(c, index), atol=1e-12)
+
+
+def test_a_rule_that_works_on_arrays_only_is_probed():
+    @mg.rule()
+    def flipped(x, /):
+        return np.flip(np.array(x)), (lambda g: np.flip(np.array(g, copy=True)),)
+
+    x = leaf([1.0, 2.0, 3.0])
+    why = mg.explain(np.sum(flipped(x) * np.array([1.0, 2.0, 4.0]))).why(x, 0)
+    assert [(t.index, t.upstream, t.local) for t in why.terms] == [((2,), 4.0, 1.0)]
+
+
+def test_a_pullback_that_is_not_linear_is_found_out():
+    @mg.rule()
+    def wrong(x, /):
+        return x * 1.0, (lambda g: g * g,)
+
+    x = leaf(1.0)
+    why = mg.explain(wrong(x) * 3.0).why(x)
+    assert not why.adds_up
+    assert "not to the gradient: the rule is wrong, or not linear in g" in str(why)
+
+
+def test_terms_lead_on_to_the_next_why():
+    output, leaves = digits()
+    explanation = mg.explain(output)
+    value, index = leaves["embedding.weight"], (0, 0)
+    for _ in range(100):
+        term = explanation.why(value, index).terms[0]
+        if term.output is None:
+            break
+        value, index = term.output, term.index
+    assert value is explanation.output
+
+
+def test_what_names_no_entry_is_refused():
+    x = leaf(np.ones((2, 3)))
+    explanation = mg.explain(np.sum(x * np.ones(3)))
+    assert explanation.why(x, (-1, -1)).index == (1, 2)
+    for index in (0, (0, 3), (0, 0, 0)):
+        with pytest.raises(IndexError, match=r"names no entry of x, whose shape is \(2, 3\)"):
+            explanation.why(x, index)
+    with pytest.raises(TypeError, match=r"why: index\[0\] must be a whole number, not 0.5"):
+        explanation.why(x, (0.5, 0))
+    with pytest.raises(ValueError, match="why: no gradient arrived at c1, a constant"):
+        explanation.why("c1", 0)
