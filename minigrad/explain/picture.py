@@ -307,10 +307,12 @@ def heat_map(array: Array, width: int, height: int) -> str:
     Each cell is the mean of a block.
     """
     m = _matrix(array).astype(np.float64)
-    rows, columns = (
-        np.array_split(np.arange(n), min(n, CELLS, pixels)) for n, pixels in zip(m.shape, (height, width), strict=True)
-    )
-    cells = np.array([[np.mean(m[r[0] : r[-1] + 1, c[0] : c[-1] + 1]) for c in columns] for r in rows])
+    starts = [
+        np.arange(k) * n // k for n, k in zip(m.shape, map(min, m.shape, (CELLS,) * 2, (height, width)), strict=True)
+    ]
+    with np.errstate(all="ignore"):
+        cells = np.add.reduceat(np.add.reduceat(m, starts[0], 0), starts[1], 1)
+        cells /= np.outer(*(np.diff(s, append=n) for s, n in zip(starts, m.shape, strict=True)))
     finite = np.isfinite(cells)
     top = np.max(np.abs(cells[finite]), initial=0.0) or 1.0
     share = np.where(finite, cells, 0.0) / top
