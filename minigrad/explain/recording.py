@@ -414,7 +414,8 @@ def _forward(nodes: list[Node], names: _Names) -> tuple[dict[Any, Value], list[O
     for number, node in enumerate(nodes, 1):
         inputs = [value_of(v) for v in node.inputs]
         given = [now[v] if type(v) is Node else detached(v) for v in node.inputs]
-        array = np.asarray(detached(node.rule.function(*given, **node.settings)[0]))
+        with np.errstate(all="ignore"):  # it has warned when it ran first
+            array = np.asarray(detached(node.rule.function(*given, **node.settings)[0]))
         kept = next((kept for kept, before in node.snapshots or () if before is None), array)
         if array.shape != node.shape or not (kept is array or np.array_equal(kept, array, equal_nan=True)):
             raise RuntimeError(

@@ -107,7 +107,8 @@ def why(value: Value, index: Any, most: int) -> Why:
     scale = sum(abs(term.value) for term in terms) + max((abs(term.upstream) for term in terms), default=0.0)
     slack = 64 * np.finfo(complete.dtype).eps * scale
     adds_up = bool(abs(real - total) <= slack + 64 * np.finfo(complete.dtype).tiny) or real == total
-    terms = sorted(terms, key=lambda term: -abs(term.value))
+    adds_up = adds_up or (np.isnan(real) and np.isnan(total))
+    terms = sorted(terms, key=lambda term: -np.inf if np.isnan(term.value) else -abs(term.value))
     rest = terms[most:]
     hooked = None if value.before_hooks is None else float(value.gradient[index])
     return Why(value, index, terms[:most], sum(t.value for t in rest), len(rest), total, real, adds_up, hooked)
@@ -127,7 +128,7 @@ def _terms(c: Contribution, index: tuple[int, ...]) -> list[Term]:
     g = upstream.astype(np.float64)
     column = local_derivatives(c, index)
     found = []
-    for at in np.argwhere((column != 0) & (g != 0)):
+    for at in np.argwhere((column != 0) & ((g != 0) | ~np.isfinite(column))):  # 0 · ∞ is how a NaN begins
         k = tuple(map(int, at))
         local = float(column[k])
         name = _other_factor(operation, c.position, k) if operation.name == "multiply" else ""
@@ -158,7 +159,7 @@ def local_derivatives(c: Contribution, index: tuple[int, ...]) -> Array:
     arguments = [_wide(x) for x in operation.arguments]
     settings = widened(operation.settings)
     try:
-        with enable_grad():
+        with enable_grad(), np.errstate(all="ignore"):
             inputs = [
                 Tensor(x, requires_grad=True) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
                 for x in arguments
@@ -167,7 +168,7 @@ def local_derivatives(c: Contribution, index: tuple[int, ...]) -> Array:
             g = Tensor(np.ones(operation.output.array.shape), requires_grad=True)
             pulled = pull(g)
             (column,) = grad(_sum_at(pulled, c.to.array.shape, index), g, allow_unused=True)
-        return np.zeros(g.shape) if column is None else np.asarray(detached(column))
+            return np.zeros(g.shape) if column is None else np.asarray(detached(column))
     except (TypeError, ValueError, RuntimeError, AttributeError):
         return _probed(c, index)
 
@@ -193,7 +194,7 @@ def _probed(c: Contribution, index: tuple[int, ...]) -> Array:
             f"why: {operation.name} works on arrays only, and its upstream gradient has {np.count_nonzero(g)} entries "
             f"to probe, more than {PROBES}: write the rule in NumPy functions, which work on Tensors"
         )
-    with no_grad():
+    with no_grad(), np.errstate(all="ignore"):
         pull = operation.rule.function(*operation.arguments, **operation.settings)[1][c.position]
         column = np.zeros(g.shape)
         for at in map(tuple, np.argwhere(g != 0)):

@@ -107,7 +107,8 @@ def text(x):
 """
 
 
-def test_a_function_of_a_file_is_explained_with_its_lines(tmp_path, capsys):
+def test_a_function_of_a_file_is_explained_with_its_lines(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
     path = tmp_path / "mine.py"
     path.write_text(PROGRAM)
     assert main([f"{path}:loss", "x=2", "--save", str(tmp_path / "graph.svg")]) == 0

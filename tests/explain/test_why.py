@@ -137,3 +137,13 @@ def test_what_names_no_entry_is_refused():
         explanation.why(x, (0.5, 0))
     with pytest.raises(ValueError, match="why: no gradient arrived at c1, a constant"):
         explanation.why("c1", 0)
+
+
+def test_a_nan_is_traced_to_where_zero_met_infinity():
+    x = leaf([0.0, 4.0])
+    with np.errstate(all="ignore"):
+        explanation = mg.explain(np.sum(np.where(x.data > 0, np.sqrt(x), 0.0)))
+    why = explanation.why(x, 0)
+    assert str(why) == "x.grad[0] = nan\n  = nan  through sqrt: upstream t1.grad[0] 0 × local derivative inf"
+    assert why.adds_up
+    assert explanation.why(x, 1).real == 0.25
