@@ -150,6 +150,28 @@ def test_what_was_recorded_outlives_the_graph_and_the_optimiser_s_step():
     assert str(explanation.why(model.weight, (0, 1))) == why
 
 
+def test_later_writes_into_leaves_and_constants_change_no_recorded_value():
+    x, data = leaf([1.0, 2.0]), np.array([3.0, 4.0])
+    row = np.reshape(x, (1, 2))
+    explanation = mg.explain(np.sum(row * data))
+    before = explanation.to_json()
+    x.data[...] = 9.0
+    data[...] = 9.0
+    assert explanation.to_json() == before
+    assert explanation.value(row).array.tolist() == [[1.0, 2.0]]
+
+
+def test_where_no_module_is_known_each_operation_stands_alone():
+    explanation = mg.explain(np.exp(np.exp(leaf(0.1))))
+    assert [len(operations) for _, operations in explanation.groups(1)] == [1, 1]
+
+
+def test_a_name_that_is_given_is_not_given_twice():
+    x, y = leaf(1.0), leaf(2.0)
+    names = [v.name for v in mg.explain(x * y, {"y": x}).values]
+    assert names == ["y", "leaf1", "t1"]
+
+
 @pytest.mark.parametrize("write", ["in place", "replaced"])
 def test_arrays_written_into_since_are_refused(write):
     x = leaf([1.0, 2.0])
