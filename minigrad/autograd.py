@@ -397,7 +397,7 @@ def propagate(
     targets: vertices, each with its Tensor where there is one. The nodes are taken from the list, youngest first.
     create_graph: what arrives is part of a graph that goes on into these nodes.
     """
-    needed = None if targets is None else _leading_to(targets, nodes)
+    needed = None if targets is None else leading_to(targets, nodes)
     pullbacks = _replay(nodes, needed, targets or {}) if create_graph else None
     arrived: dict[Vertex, Any] = {}
     while nodes:
@@ -423,7 +423,7 @@ def propagate(
                 if type(h) is not np.ndarray and isinstance(h, np.generic):  # NumPy makes scalars of 0-d arrays
                     h = np.asarray(h)
                 if h.shape != shape:
-                    h = _fit(h, shape, node)
+                    h = fit(h, shape, node)
                 if h.dtype is not dtype:
                     h = h.astype(dtype)
                 others = cotangents.get(v)
@@ -435,7 +435,7 @@ def propagate(
     return arrived | cotangents
 
 
-def _leading_to(targets: Iterable[Vertex], nodes: list[Node]) -> set[Vertex]:
+def leading_to(targets: Iterable[Vertex], nodes: list[Node]) -> set[Vertex]:
     """The targets, and those of the nodes (oldest first) whose gradient is wanted on the way to them."""
     needed = set(targets)
     for node in nodes:
@@ -473,7 +473,7 @@ def hung_on(value: Array, node: Node) -> Tensor:
     return tensor
 
 
-def _fit(g: Any, shape: tuple[int, ...], node: Node) -> Any:
+def fit(g: Any, shape: tuple[int, ...], node: Node) -> Any:
     try:
         return unbroadcast(g, shape)
     except (ValueError, IndexError):
@@ -494,7 +494,7 @@ def call_hooks(at: Vertex, g: Any) -> Any:
     return g
 
 
-def _seed(output: Tensor, gradient: ArrayLike | Tensor | None, create_graph: bool) -> Any:
+def seed_of(output: Tensor, gradient: ArrayLike | Tensor | None, create_graph: bool) -> Any:
     """The cotangent to start from: as given, or 1 for a scalar."""
     if not isinstance(output, Tensor):
         raise TypeError(f"only a Tensor has a gradient, not {type(output).__name__}")
@@ -533,7 +533,7 @@ def _pull(
     with enable_grad() if create_graph else no_grad():
         cotangents: dict[Vertex, Any] = {}
         for output, gradient in zip(outputs, gradients, strict=True):
-            g = _seed(output, gradient, create_graph)
+            g = seed_of(output, gradient, create_graph)
             v = vertex(output)
             cotangents[v] = cotangents[v] + g if v in cotangents else g
         nodes = history(cotangents)

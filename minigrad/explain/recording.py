@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from minigrad import checks
-from minigrad.autograd import Node, Rule, _fit, _leading_to, _seed, call_hooks, enable_grad, history, no_grad, vertex
+from minigrad.autograd import Node, Rule, fit, leading_to, seed_of, call_hooks, enable_grad, history, no_grad, vertex
 from minigrad.definitions import DEFINITIONS
 from minigrad.guard import verify
 from minigrad.nn.module import Module
@@ -320,7 +320,7 @@ def record(output: Tensor, inputs: Any, gradient: Any, scopes: Sequence[Mapping[
     """What `explain` does; scopes: where names of tensors are looked up."""
     given, targets = _targets(inputs)
     with no_grad():
-        seed = _seed(output, gradient, False)
+        seed = seed_of(output, gradient, False)
         nodes = history([vertex(output)])
         verify(nodes, True)  # strictly, for the values are shown, too
         names = _Names(given, scopes)
@@ -459,7 +459,7 @@ def _backward(
 ) -> None:
     """As `autograd.propagate`, keeping what passes."""
     wanted = None if targets is None else {vertex(x) for x in targets}
-    needed = None if wanted is None else _leading_to(wanted, nodes)
+    needed = None if wanted is None else leading_to(wanted, nodes)
     cotangents: dict[Any, Any] = {vertex(output): seed}
     for node, operation in zip(reversed(nodes), reversed(operations), strict=True):
         g = cotangents.get(node)
@@ -474,7 +474,7 @@ def _backward(
                 continue
             pulled = np.asarray(pullback(g))
             to = values[v]
-            h = pulled if pulled.shape == v.shape else _fit(pulled, v.shape, node)
+            h = pulled if pulled.shape == v.shape else fit(pulled, v.shape, node)
             h = h.astype(v.dtype, copy=False)
             others = cotangents.get(v)
             cotangents[v] = total = h if others is None else np.asarray(others + h)
