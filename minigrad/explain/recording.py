@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from minigrad import checks
-from minigrad.autograd import Node, Rule, fit, leading_to, seed_of, call_hooks, enable_grad, history, no_grad, vertex
+from minigrad.autograd import Node, Rule, call_hooks, enable_grad, fit, history, leading_to, no_grad, seed_of, vertex
 from minigrad.definitions import DEFINITIONS
 from minigrad.guard import verify
 from minigrad.nn.module import Module
