@@ -74,12 +74,9 @@ class Theirs:
             return
         weights = [torch.tensor(w) for _, w in program.roots]
         targets = [self.values[i] for i in program.targets]
-        hooks = any(step.op == "hook" for step in program.steps)  # second derivatives with hooks crash PyTorch 2.13
-        twice = program.mode == "second" and not hooks
+        twice = program.mode == "second" and not hooked_between(program)
         grads = torch.autograd.grad(roots, targets, weights, create_graph=twice, allow_unused=True)
-        self.first = {
-            i: None if g is None else g.numpy(force=True) for i, g in zip(program.targets, grads, strict=True)
-        }
+        self.first = {i: None if g is None else numbers(g) for i, g in zip(program.targets, grads, strict=True)}
         if twice:
             s = sum(
                 (g * torch.tensor(direction(i, g.shape))).sum()
@@ -89,9 +86,12 @@ class Theirs:
             again = [None] * len(targets)
             if isinstance(s, torch.Tensor) and s.requires_grad:
                 again = torch.autograd.grad(s, targets, allow_unused=True)
-            self.second = {
-                i: None if g is None else g.numpy(force=True) for i, g in zip(program.targets, again, strict=True)
-            }
+            self.second = {i: None if g is None else numbers(g) for i, g in zip(program.targets, again, strict=True)}
+
+
+def numbers(g: Any) -> Any:
+    """A tensor as an ndarray; one of PyTorch's symbolic zeros has no memory, and its `.numpy()` crashes 2.13."""
+    return np.zeros(g.shape) if g._is_zerotensor() else g.numpy(force=True)
 
 
 THEIRS: dict[str, Any] = {}
