@@ -528,7 +528,7 @@ def dropout_mask(shape: tuple[int, ...], p: float, rng: np.random.Generator | No
     """What dropout multiplies with: 0 with probability p, else 1 / (1 − p)."""
     kept = generator("dropout", rng).random(shape, np.float32) >= p
     mask = np.asarray(np.multiply(kept, 1 / (1 - p) if p < 1 else 0.0, dtype=dtype))
-    mask.flags.writeable = False  # nobody else has it, so the guard need not keep a copy
+    mask.setflags(write=False)  # nobody else has it, so the guard need not keep a copy
     return mask
 
 

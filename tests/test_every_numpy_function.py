@@ -158,7 +158,7 @@ def fault(call, place, what):
         return None  # NumPy's own affair
     start = started()
     ours, error = run(function, args, kwargs)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     if seconds > SECONDS:
         return f"takes {seconds:.1f} s"
     if isinstance(error, REFUSALS):

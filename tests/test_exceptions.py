@@ -120,7 +120,7 @@ def test_a_transform_of_what_fails_leaves_the_mode(transform, model):
 # ---- backward --------------------------------------------------------------------------------------------------------
 
 
-def backwards(model, create_graph=False):
+def backwards(model):
     """Loss functions of the model of which a backward pass fails somewhere."""
 
     def hooked(where):

@@ -19,9 +19,9 @@ STEPS = 1000
 def training():
     """A function that does one step of a training in which everything takes part."""
     mg.seed(0)
-    model = mg.nn.Sequential(mg.nn.Linear(8, 8), mg.nn.BatchNorm1d(5), mg.nn.MultiHeadAttention(8, 2, dropout=0.1))
+    model = mg.nn.Sequential(mg.nn.Linear(64, 64), mg.nn.BatchNorm1d(5), mg.nn.MultiHeadAttention(64, 2, dropout=0.1))
     optimizer = mg.optim.AdamW(model.parameters())
-    x, labels = np.ones((4, 5, 8), np.float32), np.arange(4)
+    x, labels = np.ones((4, 5, 64), np.float32), np.arange(4)
     total = 0.0
 
     def step():

@@ -47,7 +47,7 @@ def _plain(index: Any) -> Any:
     if not isinstance(index, list | np.ndarray):
         return index
     index = np.array(index, None if np.size(index) or isinstance(index, np.ndarray) else np.intp)
-    index.flags.writeable = False
+    index.setflags(write=False)
     return index
 
 

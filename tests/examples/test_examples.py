@@ -122,9 +122,11 @@ POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and limits of a p
 
 
 def start(*options, **settings):
-    """The main example in a process of its own, on one thread and with what it prints at once."""
+    """The main example in a process of its own, on one thread and with what it prints at once, that hears Ctrl-C."""
     command = [sys.executable, "-u", EXAMPLES / "train_encoder.py", *options]
     settings["env"] = ONE_THREAD | settings.get("env", {})
+    if os.name == "posix":  # also where these tests run in the background of a shell, which takes SIGINT from them
+        settings.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings)
 
 
