@@ -20,7 +20,7 @@ from minigrad import guard
 from minigrad.autograd import Rule
 from minigrad.optim.optimizers import Optimizer
 from minigrad.tensor import Array, Tensor, detached
-from minigrad.watch import Made, Watcher, module_path, source, source_line
+from minigrad.watch import Made, Watcher, module_path, shown, source
 
 
 class debug(ContextDecorator):  # noqa: N801  a keyword rather than a class, as no_grad is
@@ -77,8 +77,8 @@ class _Watch(Watcher):
     def operation(self, rule: Rule, function: Callable[..., Made], inputs: Any, settings: dict[str, Any]) -> Made:
         if self._passes():
             return function(*inputs, **settings)
-        place = f"in {source_line()}" + (f", {module_path()}" if module_path() else "")
         origin = *source(), module_path()  # for mg.explain
+        place = f"in {shown(*origin[:2])}" + (f", {origin[2]}" if origin[2] else "")
         with np.errstate(all="ignore"):  # what NumPy would warn of is reported here
             value, pullbacks = function(*inputs, **settings)
         names = _names(rule, inputs)
@@ -118,7 +118,7 @@ class _Watch(Watcher):
                     self.handed_out(p)
                     if not np.isfinite(p._array).all():
                         raise FloatingPointError(
-                            f"{type(optimizer).__name__}, step, in {source_line()}: made {_share(p._array)} of a "
+                            f"{type(optimizer).__name__}, step, in {shown(*source())}: made {_share(p._array)} of a "
                             f"parameter of shape {p.shape}: a smaller lr, or clip_grad_norm_"
                         )
 
@@ -126,7 +126,7 @@ class _Watch(Watcher):
         if not self._passes():
             key = id(x._array)
             gone = weakref.ref(x._array, lambda _: guard.asked_in.pop(key, None))
-            guard.asked_in[key] = gone, source_line()
+            guard.asked_in[key] = gone, shown(*source())
 
 
 def _names(rule: Rule, inputs: Any) -> tuple[str, ...]:

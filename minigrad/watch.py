@@ -92,9 +92,8 @@ def source() -> tuple[str, int]:
     return frame.f_code.co_filename, frame.f_lineno
 
 
-def source_line() -> str:
+def shown(path: str, number: int) -> str:
     """That line as "train.py:12"."""
-    path, number = source()
     return f"{Path(path).name}:{number}"
 
 

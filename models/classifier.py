@@ -60,9 +60,9 @@ class SequenceClassifier(nn.Module):
                 f"SequenceClassifier: there must be boolean, of the shape of batch and tokens {x.shape[:2]}, True "
                 f"for each token that is no padding, not {checks.shown(there)}"
             )
-        mask = None if there is None else np.asarray(detached(there))[:, None, None, :]
+        mask = None if there is None else there[:, None, None, :]
         x = self.encoder(x, mask)  # (B, T, D)
         if there is None:
             return self.head(np.mean(x, axis=1))
-        share = np.asarray(there) / np.maximum(np.sum(there, axis=1, keepdims=True), 1)
+        share = there / np.maximum(np.sum(there, axis=1, keepdims=True), 1)
         return self.head(np.sum(x * share[..., None].astype(x.dtype), axis=1))

@@ -40,15 +40,8 @@ _FIXED = frozenset((int, slice, type(None), type(...)))
 
 
 def _plain(index: Any) -> Any:
-    """The index with arrays of its own in place of arrays, lists and Tensors, which may be written into later."""
-    if isinstance(index, tuple):
-        return tuple(map(_plain, index))
-    index = detached(index)
-    if not isinstance(index, list | np.ndarray):
-        return index
-    index = np.array(index, None if np.size(index) or isinstance(index, np.ndarray) else np.intp)
-    index.setflags(write=False)
-    return index
+    """The index with arrays in place of Tensors."""
+    return tuple(map(_plain, index)) if isinstance(index, tuple) else detached(index)
 
 
 def _is_basic(index: Any) -> bool:
