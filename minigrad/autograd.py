@@ -44,15 +44,19 @@ class Node:
     inputs: for each input the vertex that it came from (the node that made it, or the leaf itself), or the array or
     number itself where no gradient is wanted. pullbacks: one for each input; None once the node has been freed.
     stamp: grows with every node, so sorting by it is a topological order.
-    memory, snapshots: who can write into what came out, and what must be as it was in backward; see guard.py.
+    memory, snapshots, value: who can write into what came out, what must be as it was in backward, and what a linear
+    rule gave where its inputs may change; see guard.py.
     """
 
-    __slots__ = ("dtype", "hooks", "inputs", "memory", "pullbacks", "rule", "settings", "shape", "snapshots", "stamp")
+    __slots__ = (
+        "dtype", "hooks", "inputs", "memory", "pullbacks", "rule", "settings", "shape", "snapshots", "stamp", "value"
+    )  # fmt: skip
 
     hooks: Hooks | None
     memory: Node | None
     pullbacks: Sequence[Pullback | None] | None
     snapshots: list[Snapshot] | None
+    value: Array | None
 
     def __init__(
         self,
@@ -71,7 +75,7 @@ class Node:
         if self.dtype.kind != "f":
             needs_float(f"the gradient of {rule.name}", self.dtype)
         self.stamp = next(stamps)
-        self.hooks = self.memory = self.snapshots = None
+        self.hooks = self.memory = self.snapshots = self.value = None
 
     def expose(self, array: Array) -> None:
         """Somebody gets hold of the array that came out."""
@@ -162,16 +166,20 @@ class Rule:
     """A NumPy function with its derivative; called with Tensors, it records a Node.
 
     replay: the same function in NumPy calls that work on Tensors, too; a fast kernel takes it from its definition.
-    linear: the pullbacks close over no input, and are their own replay.
+    linear: the pullbacks close over no input, and are their own replay. may_view: the value may be a view of an input.
     """
 
     def __init__(
-        self, function: Callable[..., Any], replay: Callable[..., Any] | None = None, linear: bool = False
+        self,
+        function: Callable[..., Any],
+        replay: Callable[..., Any] | None = None,
+        linear: bool = False,
+        may_view: bool = True,
     ) -> None:
         self.function = function
         self.replay = replay or function
         self.linear = linear
-        self.may_view = True  # whether the value may be a view of an input
+        self.may_view = may_view
         self.name = function.__name__
         self.__name__ = function.__name__
         self.__doc__ = function.__doc__
@@ -306,7 +314,8 @@ def rule(*numpy_functions: Callable[..., Any], linear: bool = False) -> Callable
     A pullback returns a fresh array, its argument, or a view of it. A rule is pure: it draws nothing at random and
     writes to no input, as it is run again to differentiate a gradient; so it is written in NumPy functions and
     operators, which work on arrays and Tensors alike. Arrays come in as inputs or settings: of those, writes before
-    backward are noticed, and not of others that it might close over. Broadcasting needs no word: the engine undoes it.
+    backward are noticed; of others that it might close over, under `mg.debug()` alone. Broadcasting needs no word:
+    the engine undoes it.
     linear: the pullbacks close over no input; then the function itself may write into arrays of its own making, and
     nobody minds when an input is written into before backward.
 
@@ -389,15 +398,15 @@ def propagate(
     nodes: list[Node],
     cotangents: dict[Vertex, Any],
     targets: Mapping[Vertex, Tensor | None] | None,
+    needed: set[Vertex] | None,
     retain_graph: bool,
     create_graph: bool,
 ) -> dict[Vertex, Any]:
     """Pull cotangents back through these nodes; returns what arrives at the targets, or (None) at every leaf.
 
-    targets: vertices, each with its Tensor where there is one. The nodes are taken from the list, youngest first.
-    create_graph: what arrives is part of a graph that goes on into these nodes.
+    targets: vertices, each with its Tensor where there is one; needed: `leading_to` them. The nodes are taken from the
+    list, youngest first. create_graph: what arrives is part of a graph that goes on into these nodes.
     """
-    needed = None if targets is None else leading_to(targets, nodes)
     pullbacks = _replay(nodes, needed, targets or {}) if create_graph else None
     arrived: dict[Vertex, Any] = {}
     while nodes:
@@ -406,7 +415,7 @@ def propagate(
         if g is not None and (needed is None or node in needed):
             if node.hooks:
                 g = call_hooks(node, g)
-                guard.verify([*nodes, node], create_graph)
+                guard.verify([*nodes, node], create_graph, None if create_graph else needed)
             if targets is not None and node in targets:
                 arrived[node] = g
             made: Any = node.pullbacks if pullbacks is None else pullbacks[node]
@@ -429,7 +438,7 @@ def propagate(
                 others = cotangents.get(v)
                 cotangents[v] = h if others is None else others + h
         if not retain_graph:
-            node.pullbacks = node.snapshots = node.memory = None
+            node.pullbacks = node.snapshots = node.memory = node.value = None
             node.inputs = ()
             node.settings = {}
     return arrived | cotangents
@@ -457,7 +466,7 @@ def _replay(nodes: list[Node], needed: set[Vertex] | None, targets: Mapping[Vert
             inputs = [tensors[v] if type(v) is Node else v for v in node.inputs]
             if node.rule.linear:
                 pullbacks[node] = node.pullbacks
-                value = next((array for array, before in node.snapshots or () if before is None), None)
+                value = node.value
                 if value is None:
                     value = node.rule.function(*map(detached, inputs), **node.settings)[0]
             else:
@@ -537,8 +546,9 @@ def _pull(
             v = vertex(output)
             cotangents[v] = cotangents[v] + g if v in cotangents else g
         nodes = history(cotangents)
-        guard.verify(nodes, create_graph)
-        arrived = propagate(nodes, cotangents, targets, retain_graph or create_graph, create_graph)
+        needed = None if targets is None else leading_to(targets, nodes)
+        guard.verify(nodes, create_graph, None if create_graph else needed)
+        arrived = propagate(nodes, cotangents, targets, needed, retain_graph or create_graph, create_graph)
         taken: set[int] = set()
         for v, g in arrived.items():
             if v.hooks and isinstance(v, Tensor):

@@ -16,6 +16,7 @@ from minigrad.autograd import (
     history,
     hung_on,
     is_grad_enabled,
+    leading_to,
     no_grad,
     propagate,
     recomputing,
@@ -31,9 +32,8 @@ from minigrad.tensor import Tensor, detached
 def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
     """f(*inputs), keeping only the inputs: whatever f computes on the way is computed again for the backward pass.
 
-    f may use parameters of its own. What it draws from minigrad's generator is drawn again; should it give
-    another value when it is called again (another generator, a counter), backward raises RuntimeError. Batch norm
-    counts once.
+    f may use parameters of its own. What it draws from minigrad's generator is drawn again; should it do something
+    else when it is called again (another generator, a counter), backward raises RuntimeError. Batch norm counts once.
     Chen, Xu, Zhang, Guestrin: Training Deep Nets with Sublinear Memory Cost (2016).
 
     >>> import numpy as np, minigrad as mg
@@ -48,7 +48,7 @@ def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
     value, nodes, ends = _run(f, inputs)
     if not nodes:
         return value
-    result = value._array
+    result, done = value._array, _done(nodes, ends)
     given = {vertex(x): x for x in inputs if isinstance(x, Tensor) and x.requires_grad}
 
     def again() -> tuple[Tensor, list[Node]]:
@@ -60,9 +60,11 @@ def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
         finally:
             generator.state = now
         same_ends = list(map(id, ends_again)) == list(map(id, ends))  # == of Tensors compares their elements
-        if not same_ends or not np.array_equal(repeated._array, result, equal_nan=True):
+        same_result = np.array_equal(repeated._array, result, equal_nan=True)
+        if not same_ends or not same_result or _done(nodes, ends) != done:
             raise RuntimeError(
-                "checkpoint: the function gave another result when it was called again for the backward pass"
+                "checkpoint: the function did something else when it was called again for the backward pass: it must "
+                "use the same tensors, operations and constants, and draw from minigrad's generator alone"
             )
         return repeated, nodes
 
@@ -79,8 +81,9 @@ def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
                     "checkpoint: its gradient can be differentiated only where each tensor that the function uses "
                     "is a leaf or is handed to it: mg.checkpoint(f, x, y)"
                 )
+            targets = {v: given.get(v) for v in ends}
             with enable_grad() if record else no_grad():
-                return propagate(nodes, {vertex(repeated): g}, {v: given.get(v) for v in ends}, record, record)
+                return propagate(nodes, {vertex(repeated): g}, targets, leading_to(targets, nodes), record, record)
 
         return tuple(lambda g, v=v: gradients(g)[v] for v in ends)
 
@@ -101,6 +104,23 @@ def _snapshots(nodes: list[Node]) -> list[Snapshot]:
             if isinstance(array, np.ndarray) and id(array) not in found:
                 found[id(array)] = array, snapshot(array)
     return list(found.values())
+
+
+def _done(nodes: list[Node], ends: list[Vertex]) -> bytes:
+    """A digest of what was done: the operations, what each was applied to, constants and settings."""
+    from hashlib import blake2b  # here, for few programs need it
+
+    known: dict[Any, int] = {v: i for i, v in enumerate([*ends, *nodes])}
+    digest = blake2b()
+    for node in nodes:
+        parts = [(known[v],) if isinstance(v, (Node, Tensor)) else v for v in node.inputs]
+        digest.update(repr((node.rule.name, node.shape, len(parts), list(node.settings))).encode())
+        for part in [*parts, *node.settings.values()]:
+            if isinstance(part, np.ndarray):
+                digest.update(repr((part.shape, part.dtype)).encode() + part.tobytes())
+            elif isinstance(part, int | float | str | tuple | None):  # of others repr may be another each time
+                digest.update(repr(part).encode())
+    return digest.digest()
 
 
 def _run(f: Callable[..., Tensor], inputs: tuple[Any, ...]) -> tuple[Tensor, list[Node], list[Vertex]]:

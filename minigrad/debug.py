@@ -31,8 +31,9 @@ class debug(ContextDecorator):  # noqa: N801  a keyword rather than a class, as 
     what went in, and what to try. What comes in infinite may stay infinite, and NaN may be replaced; but no operation
     may make an infinity out of finite numbers, or give a NaN. A gradient that is not of its input's kind and shape
     raises TypeError or ValueError, and an array written into between forward and backward is reported with both
-    lines. Each operation takes some tens of microseconds longer. The environment variable MINIGRAD_DEBUG=1 does this
-    for a whole program, in all of its threads.
+    lines: here also one that a rule of your own closes over, and `x.shape = ...` in place. Each operation takes some
+    tens of microseconds longer, and whatever its gradient holds is kept a second time. The environment variable
+    MINIGRAD_DEBUG=1 does this for a whole program, in all of its threads.
 
     >>> import numpy as np, minigrad as mg
     >>> with mg.debug():
@@ -94,10 +95,15 @@ class _Watch(Watcher):
         def watched(name: str, pullback: Callable[[Any], Any] | None) -> Any:
             if pullback is None or name not in given:
                 return None
+            held = [(x, _layout(x), guard.snapshot(x)) for x in guard.held(pullback) if x is not None]
 
             def pull(g: Any) -> Any:
                 if self._passes():
                     return pullback(g)
+                for x, layout, before in held:
+                    if _layout(x) != layout or x.tobytes() != before:
+                        which = next((f"its input {n}" for n, y in given.items() if y is x), "an array that it holds")
+                        raise guard.changed(f"{rule.name}, backward, {place}", which, x, "was changed")
                 with np.errstate(all="ignore"):
                     h = pullback(g)
                 _check_gradient(f"{rule.name}, backward, {place}", name, made, given, detached(g), detached(h))
@@ -131,6 +137,11 @@ class _Watch(Watcher):
 
 def _names(rule: Rule, inputs: Any) -> tuple[str, ...]:
     return *rule.inputs, *(f"input {i}" for i in range(len(rule.inputs), len(inputs)))
+
+
+def _layout(x: Array) -> Any:
+    """What makes numbers of the bytes of an array."""
+    return x.shape, x.strides, x.dtype
 
 
 def _first_made(made: Array, given: Any) -> bool:

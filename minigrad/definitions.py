@@ -83,8 +83,7 @@ class Definition(Generic[P, R]):
         def definition(*inputs: Any, **settings: Any) -> Any:
             return self.function(**dict(zip(rule.inputs, inputs, strict=True)), **settings)  # type: ignore[call-arg]
 
-        rule = Rule(function, _local(definition))
-        rule.may_view = False  # a kernel's value is an array of its own
+        rule = Rule(function, _local(definition), may_view=False)  # a kernel's value is an array of its own
         rule.name = self.__name__
         self.fast = rule
         order = [self.names.index(name) for name in rule.inputs + rule.settings]

@@ -7,14 +7,14 @@ compared; where they differ and a pullback holds that memory, backward raises. (
 are there already; version counters would miss what is written past the Tensor.)
 
 A node's `memory` says whose it is that came out: nobody else's (None), another node's, of whose result it is a view, or
-OUTSIDE's. Its `snapshots` are the arrays to compare.
+OUTSIDE's. Its `snapshots` are the arrays to compare. A linear rule needs none, and keeps its `value` for a replay.
 """
 
 from __future__ import annotations
 
 import inspect
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from types import BuiltinFunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from minigrad.autograd import Node
 
 OUTSIDE: Any = object()  # stands for whoever is not the graph
-Snapshot = tuple[Array, Any]  # an array, and the bytes it held; None: a linear rule's value, kept for a replay
+Snapshot = tuple[Array, Any]  # an array, and the bytes it held
 
 asked_in: dict[int, tuple[weakref.ref[Array], str]] = {}  # under debug: the line that last asked for an array
 
@@ -69,7 +69,7 @@ def watch(node: Node, open_arrays: list[Array], inputs: Sequence[Any], value: Ar
     """Note of a new node what must not be written into: of its inputs those that are open to it, and its settings."""
     taken: list[Snapshot] = []
     if open_arrays and node.rule.linear:
-        taken.append((value, None))
+        node.value = value
     else:
         for array in open_arrays:
             # snapshot does the same, and takes half as long again
@@ -92,7 +92,7 @@ def expose(node: Node | None, array: Array) -> None:
     while node is not None and node is not OUTSIDE and node.pullbacks is not None:
         if node.memory is not OUTSIDE and isinstance(owner(array), np.ndarray):
             array = owner(array)  # which is in reach as array.base
-        if not any(array is seen and before is not None for seen, before in node.snapshots or ()):
+        if not any(array is seen for seen, _ in node.snapshots or ()):
             node.snapshots = [*(node.snapshots or ()), (array, snapshot(array))]
         whose, node.memory = node.memory, OUTSIDE
         node = whose
@@ -105,47 +105,64 @@ def expose_views(inputs: Sequence[Any], value: Array) -> None:
             expose(x.node, x._array)
 
 
-def verify(nodes: Iterable[Node], create_graph: bool) -> None:
-    """Raise RuntimeError if these nodes were freed, or an array has changed that a backward pass through them needs."""
+def verify(nodes: Sequence[Node], create_graph: bool, needed: Container[Any] | None = None) -> None:
+    """Raise RuntimeError if these nodes were freed, or an array has changed that a backward pass through them needs.
+
+    needed: the vertices whose gradients are pulled back, if not all are. create_graph: the values are needed, too.
+    """
     for node in nodes:
         if node.pullbacks is None:
             raise RuntimeError(
                 f"the graph of {node.rule.name} has already been freed by a backward pass: "
                 "for a second one, call the first with retain_graph=True"
             )
+        if needed is not None and node not in needed:
+            continue
         for array, before in node.snapshots or ():
-            if before is not None and array.tobytes() != before:
-                _refuse(node, array, nodes, create_graph)
+            if array.tobytes() != before:
+                _refuse(node, array, nodes, create_graph, needed)
     if create_graph:
         for node in nodes:
             arrays = [array for array, _ in node.snapshots or ()]
             for v in node.inputs if not node.rule.linear else ():
                 if isinstance(v, Tensor) and not any(v._array is array for array in arrays):
-                    _refuse(node, v._array, nodes, create_graph, "was put in the place of another")
+                    _refuse(node, v._array, nodes, create_graph, needed, "was put in the place of another")
 
 
 def _refuse(
-    node: Node, array: Array, nodes: Iterable[Node], create_graph: bool, what: str = "was written into"
+    node: Node,
+    array: Array,
+    nodes: Iterable[Node],
+    create_graph: bool,
+    needed: Container[Any] | None,
+    what: str = "was written into",
 ) -> None:
     """Raise, unless no pullback holds the memory that was written into."""
-    needs = node if create_graph else next((n for n in (node, *nodes) if holds(_wanted(n), array)), None)
+    needs = node if create_graph else next((n for n in (node, *nodes) if holds(_wanted(n, needed), array)), None)
     if needs is None:
         return
     which = next((f"its input {name}" for name, x in _named(needs) if x is array), "an array in its graph")
     made_at = next((f" {line}" for pull in needs.pullbacks or () if (line := getattr(pull, "made_at", ""))), "")
+    raise changed(needs.rule.name + made_at, which, array, what)
+
+
+def changed(where: str, which: str, array: Array, what: str = "was written into") -> RuntimeError:
+    """The error that says so."""
     arrays = [(taken(), line) for taken, line in list(asked_in.values())]
     lines = [f" (handed out in {line})" for x, line in arrays if x is not None and np.may_share_memory(x, array)]
-    raise RuntimeError(
-        f"{needs.rule.name}{made_at}: {which}, {array.dtype.name} of shape {array.shape}, {what} between "
-        f"forward and backward{''.join(lines[-1:])}, and the gradient needs the values that it had: write after "
-        "backward(), or give the operation a copy (x.copy(), mg.tensor(array))"
+    return RuntimeError(
+        f"{where}: {which}, {array.dtype.name} of shape {array.shape}, {what} between forward and "
+        f"backward{''.join(lines[-1:])}, and the gradient needs the values that it had: write after backward(), or "
+        "give the operation a copy (x.copy(), mg.tensor(array))"
     )
 
 
-def _wanted(node: Node) -> list[Any]:
+def _wanted(node: Node, needed: Container[Any] | None) -> list[Any]:
     """The pullbacks of a node for what requires a gradient."""
     pairs = zip(node.inputs, node.pullbacks or (), strict=False)
-    return [pull for v, pull in pairs if isinstance(v, Tensor) or type(v) is type(node)]
+    return [
+        pull for v, pull in pairs if isinstance(v, Tensor) or type(v) is type(node) if needed is None or v in needed
+    ]
 
 
 def _named(node: Node) -> Iterable[tuple[str, Any]]:
@@ -158,6 +175,11 @@ def _named(node: Node) -> Iterable[tuple[str, Any]]:
 
 def holds(pullbacks: Any, array: Array) -> bool:
     """Whether these functions close over memory of the array, at any depth, or over something that may hold it."""
+    return any(x is None or np.may_share_memory(x, array) for x in held(pullbacks))
+
+
+def held(pullbacks: Any) -> Iterator[Array | None]:
+    """The arrays that these functions close over, at any depth; None for something that may hold any array."""
     seen: set[int] = set()
     stack = [pullbacks]
     while stack:
@@ -168,8 +190,7 @@ def holds(pullbacks: Any, array: Array) -> bool:
         if isinstance(x, Tensor):
             x = x._array
         if isinstance(x, np.ndarray):
-            if np.may_share_memory(x, array):
-                return True
+            yield x
         elif isinstance(x, (tuple, list, set)):
             stack += x
         elif isinstance(x, dict):
@@ -188,8 +209,7 @@ def holds(pullbacks: Any, array: Array) -> bool:
         elif isinstance(x, BuiltinFunctionType):
             stack.append(x.__self__)  # an array, of a method of its own; else a module
         elif not isinstance(x, _HOLDS_NOTHING):
-            return True
-    return False
+            yield None
 
 
 _HOLDS_NOTHING = (

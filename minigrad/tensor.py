@@ -148,7 +148,7 @@ class Tensor(NDArrayOperatorsMixin):
 
     @property
     def data(self) -> Array:
-        """The array itself; to be changed in place, or replaced by another array, outside of the graph.
+        """The array itself; to be changed in place, or replaced by another of its shape, outside of the graph.
 
         Backward raises RuntimeError where its gradients need values that have been changed since.
         """
@@ -164,6 +164,11 @@ class Tensor(NDArrayOperatorsMixin):
             return
         if self.node is not None:
             raise ValueError("data can be replaced on leaves only: use x.detach() for a tensor outside of the graph")
+        if array.shape != self._array.shape:
+            raise ValueError(
+                f"data has shape {array.shape}, this tensor {self.shape}, which may stand in a graph: a tensor of "
+                "another shape is a new one, mg.tensor(array)"
+            )
         if self._requires_grad:
             needs_float("data of a tensor that requires a gradient", array.dtype)
         self._array = array

@@ -114,6 +114,32 @@ def test_an_optimiser_step_in_between_is_reported_with_both_lines():
             z.backward()
 
 
+def test_an_array_that_a_rule_closes_over_is_guarded_too():
+    outside = np.ones(2, np.float32)
+
+    @mg.rule()
+    def scaled(x, /):
+        return x * outside, (lambda g: g * outside,)
+
+    with mg.debug():
+        y = scaled(leaf([1, 2]))
+        outside[0] = 3
+        with pytest.raises(RuntimeError, match=r"scaled, backward.*an array that it holds.*was changed between"):
+            y.backward(np.ones(2))
+
+
+@pytest.mark.filterwarnings("ignore:Setting the:DeprecationWarning")
+@pytest.mark.parametrize("change", [{"shape": (2, 1)}, {"dtype": np.dtype(np.int32)}, {"strides": (0,)}])
+def test_an_array_whose_numbers_are_read_another_way_is_noticed(change):
+    with mg.debug():
+        y = np.array([3, 4], np.float32)
+        z = np.sum(leaf([1, 2]) * y)
+        for name, layout in change.items():
+            setattr(y, name, layout)
+        with pytest.raises(RuntimeError, match="multiply.*its input y.*(was changed|was written into) between"):
+            z.backward()
+
+
 def test_debug_is_of_its_thread():
     made, seen = threading.Event(), threading.Event()
     quiet = []

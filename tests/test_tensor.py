@@ -191,6 +191,9 @@ def test_data_is_an_array_of_floats():
         x.data = x.data - 0.1 * x
     with pytest.raises(TypeError, match="only floating-point tensors have gradients"):
         x.data = np.ones(1, int)
+    with pytest.raises(ValueError, match=r"data has shape \(1, 1\), this tensor \(1,\), which may stand in a graph"):
+        x.data = np.ones((1, 1))
+    assert x.tolist() == [1.0]
 
 
 def test_complex_results_have_no_gradients():
