@@ -116,8 +116,6 @@ def verify(nodes: Sequence[Node], create_graph: bool, needed: Container[Any] | N
                 f"the graph of {node.rule.name} has already been freed by a backward pass: "
                 "for a second one, call the first with retain_graph=True"
             )
-        if needed is not None and node not in needed:
-            continue
         for array, before in node.snapshots or ():
             if array.tobytes() != before:
                 _refuse(node, array, nodes, create_graph, needed)
