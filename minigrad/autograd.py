@@ -227,11 +227,14 @@ class Rule:
                         f"{self.name}: no gradient flows through the setting {name!r}: pass {name}.detach()"
                     )
                 settings = settings | {name: setting._array}
-            elif isinstance(setting, list | dict) or (  # whoever holds it may change it before backward
-                isinstance(setting, tuple) and any(isinstance(part, list | np.ndarray) for part in setting)
+            elif isinstance(setting, (list, dict)) or (
+                isinstance(setting, tuple) and not _FIXED.issuperset(map(type, setting))
             ):
-                settings = settings | {name: copy.deepcopy(setting)}
+                settings = settings | {name: copy.deepcopy(setting)}  # whoever holds it may change it before backward
         return inputs, settings
+
+
+_FIXED = frozenset((int, slice, type(None), type(...)))  # parts of an index or a shape that nobody can change
 
 
 def _recorder(rule: Rule) -> Callable[..., Any]:

@@ -56,9 +56,10 @@ def detached(x: Any) -> Any:
 
 def owner(array: Array) -> Any:
     """The array, or whatever else, that the memory of this array belongs to."""
-    while isinstance(array, np.ndarray) and array.base is not None:
-        array = array.base
-    return array
+    whose: Any = array
+    while isinstance(whose, np.ndarray) and (base := whose.base) is not None:
+        whose = base
+    return whose
 
 
 _WRITES = "writes into an array, which a graph cannot follow: bind the result to a name instead"

@@ -46,10 +46,10 @@ def _plain(index: Any) -> Any:
 
 def _is_basic(index: Any) -> bool:
     """Whether an index picks no element twice, and a view will do: numbers, slices, None and an ellipsis."""
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(
-        p is None or p is ... or (isinstance(p, slice | int | np.integer) and not isinstance(p, bool)) for p in parts
-    )
+    for part in index if isinstance(index, tuple) else (index,):
+        if type(part) not in _FIXED and (not isinstance(part, (int, np.integer)) or isinstance(part, bool)):
+            return False
+    return True
 
 
 @implements(np.take)

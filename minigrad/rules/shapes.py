@@ -25,7 +25,7 @@ def _reshape(x: Any, /, shape: Any, order: str = "C", *, copy: bool | None = Non
     if order != "C":
         raise ValueError(f"reshape of Tensors reads in order 'C', not {order!r}")
     if type(shape) is not tuple:
-        shape = tuple(shape) if np.ndim(shape) else (shape,)
+        shape = (shape,) if type(shape) is int or not np.ndim(shape) else tuple(shape)
     return reshape.apply(x, shape)
 
 
