@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import reprlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -119,14 +119,16 @@ def shape(name: str, given: Any) -> tuple[int, ...]:
     return sides
 
 
-def integer(name: str, what: str, n: Any) -> int:
-    """n as a Python number, if it is a whole one."""
-    whole(name, -(1 << 63), (1 << 63) - 1, **{what: n})
+def integer(name: str, what: str, n: Any, most: int = (1 << 63) - 1) -> int:
+    """n as a Python number, if it is a whole one of at most this size."""
+    whole(name, -most - 1, most, **{what: n})
     return int(n)
 
 
 def normalize_axis_tuple(axis: Any, ndim: int) -> tuple[int, ...]:
-    """NumPy's, with a ValueError also for what no C integer holds."""
+    """NumPy's, which takes sets and generators too; a ValueError also for what no C integer holds."""
+    if not (isinstance(axis, tuple | list) or hasattr(axis, "__index__") or isinstance(axis, Sequence)):
+        raise TypeError(f"axis must be a whole number or a tuple of them, not {shown(axis)}")
     try:
         return array_utils.normalize_axis_tuple(axis, ndim)
     except OverflowError:
@@ -134,8 +136,12 @@ def normalize_axis_tuple(axis: Any, ndim: int) -> tuple[int, ...]:
 
 
 def normalize_axis_index(axis: Any, ndim: int) -> int:
-    """NumPy's, likewise."""
+    """NumPy's, likewise, and True is no axis."""
     try:
+        if type(axis) is bool:
+            raise TypeError
         return array_utils.normalize_axis_index(axis, ndim)
+    except TypeError:
+        raise TypeError(f"axis must be a whole number, not {shown(axis)}") from None
     except OverflowError:
         raise ValueError(f"axis {shown(axis)} is out of bounds for array of dimension {ndim}") from None

@@ -69,27 +69,40 @@ ARRAYS = [
     (lambda: np.max(mg.zeros(2, 0), axis=1), ValueError, r"max of no elements: axis 1 of shape \(2, 0\)"),
     (lambda: np.median(mg.zeros(0)), ValueError, "median of no elements"),
     (lambda: np.var(mg.ones(1), ddof=1), ValueError, "var with ddof=1 needs more than 1 elements along axis None, got 1"),
+    (lambda: np.var(X, ddof=np.nan), ValueError, "var with ddof=nan needs more than nan elements"),
     (lambda: np.std(X, axis=0, ddof=2), ValueError, "std with ddof=2 needs more than 2 elements along axis 0, got 2"),
     (lambda: np.clip(X), ValueError, "clip needs a bound"),
     (lambda: np.average(X, weights=np.ones(2)), ValueError, r"weights of shape \(2,\) must have the shape of x \(2, 3\)"),
     (lambda: np.linalg.norm(X, 2), ValueError, "ord=2 has no derivative rule here"),
     (lambda: np.linalg.norm(X[0], 0), ValueError, "a count has no derivative"),
     (lambda: np.transpose(X, (0,)), ValueError, "axes"),
+    (lambda: np.transpose(X, {0, 1}), TypeError, r"axis must be a whole number or a tuple of them, not \{0, 1\}"),
     (lambda: np.matrix_transpose(X[0]), ValueError, "needs two axes"),
     (lambda: np.concatenate([X, X[0]]), ValueError, "same number of dimensions"),
     (lambda: np.concatenate([mg.tensor(1.0)]), ValueError, "only stacked"),
+    (lambda: np.concatenate([X, X], axis=True), TypeError, "axis must be a whole number, not True"),
+    (lambda: np.repeat(X, 2, axis=7), ValueError, "axis 7 is out of bounds"),
+    (lambda: np.repeat(X, 2, axis=0.5), TypeError, "axis must be a whole number, not 0.5"),
+    (lambda: np.average(X, axis=7, weights=np.ones(3)), ValueError, "axis 7 is out of bounds"),
     (lambda: np.stack([X, X[0]]), ValueError, r"the shapes must be equal, not \(2, 3\), \(3,\)"),
     (lambda: np.split(X, 2, axis=1), ValueError, "axis 1 of shape .2, 3. cannot be cut into 2 equal parts"),
+    (lambda: np.split(X, 2, axis=7), ValueError, "axis 7 is out of bounds"),
     (lambda: np.array_split(X, 0), ValueError, "must be positive, not 0"),
     (lambda: np.pad(X, 1, mode="edge"), ValueError, "mode 'edge' has no derivative rule"),
     (lambda: np.reshape(X, 6, order="F"), ValueError, "reads in order 'C', not 'F'"),
     (lambda: X[2], IndexError, "out of bounds"),
+    (lambda: X[2**63], IndexError, r"x\[index\]: index 9223372036854775808 is out of bounds for x of shape \(2, 3\)"),
     (lambda: X[0.5], IndexError, "integers"),
     (lambda: X[np.ones(3, bool)], IndexError, "boolean"),
     (lambda: np.take(X, 7), IndexError, "out of bounds"),
     (lambda: np.take_along_axis(X, [0, 1], 0), ValueError, "same number of axes"),
+    (lambda: np.take_along_axis(X, [[0], [1]], None), ValueError, "same number of axes"),
+    (lambda: np.take_along_axis(X, [[0], [1]], 7), ValueError, "axis 7 is out of bounds"),
+    (lambda: np.trace(X, 2**40), ValueError, "offset must be at most 2147483647, not 1099511627776"),
     (lambda: np.diag(mg.zeros(1, 1, 1)), ValueError, "takes one axis or two"),
     (lambda: mg.index_update(X, 5, 0.0), IndexError, "out of bounds"),
+    (lambda: mg.index_update(X, (0, 2**63), 0.0), IndexError, r"index_update: index \(0, 9223372036854775808\) is out"),
+    (lambda: mg.index_add(X, 2**63, 0.0), IndexError, "index_add: index 9223372036854775808 is out of bounds for x"),
     (lambda: mg.index_update(X, 0, np.ones(4)), ValueError, "broadcast"),
     (lambda: mg.index_update(INTS, 0, 0.5), TypeError, "values of dtype float32 cannot be written into x of dtype int64"),
     (lambda: np.einsum("ij,jk", X), ValueError, "names 2 operands, got 1"),
@@ -100,6 +113,10 @@ ARRAYS = [
     (lambda: np.linalg.inv(X), np.linalg.LinAlgError, "square"),
     (lambda: np.linalg.inv(mg.zeros(2, 2)), np.linalg.LinAlgError, "Singular"),
     (lambda: np.astype(X, int), TypeError, r"astype\(int64\) of a tensor that requires a gradient"),
+    (lambda: np.astype(X, X), TypeError, "astype: dtype must be a dtype, not a Tensor: use its .dtype"),
+    (lambda: np.fabs(mg.tensor([1j])), TypeError, "fabs"),
+    (lambda: F.erf(mg.tensor([1j])), TypeError, "erf: x must be real numbers, not complex128"),
+    (lambda: F.logsumexp(np.ones(2, np.complex64)), TypeError, "logsumexp: x must be real numbers, not complex64"),
     (lambda: mg.zeros(-1), ValueError, r"zeros: shape\[0\] must be at least 0, not -1"),
     (lambda: np.swapaxes(X, 0, 1, 2), TypeError, "positional argument"),
     (lambda: mg.rules.elementwise.exp(X, 1, 2), TypeError, "exp takes at most 1 arguments, got 3"),
@@ -131,3 +148,19 @@ def test_a_softmax_before_cross_entropy_is_warned_of():
     with pytest.warns(RuntimeWarning, match="comes from a softmax, which cross_entropy takes itself: pass the logits"):
         F.cross_entropy(F.softmax(logits), [0])
     F.cross_entropy(logits, [0])
+
+
+def test_erf_of_integers_is_no_integer():
+    expected = [0.0, 0.8427007929497149, 0.9953222650189527]
+    np.testing.assert_allclose(F.erf(np.array([0, 1, 2])), expected)
+    np.testing.assert_allclose(F.erf(mg.tensor([0, 1, 2])).data, expected)
+
+
+def test_the_variance_of_nothing_is_nan_and_its_gradient_empty():
+    for ddof in (0, 1):
+        x = mg.zeros(0, requires_grad=True)
+        with pytest.warns(RuntimeWarning):
+            y = np.var(x, ddof=ddof)
+        y.backward()
+        assert np.isnan(y.data)
+        assert x.grad.shape == (0,)

@@ -101,10 +101,16 @@ def cbrt(x, /):
     return y, (lambda g: g / (3.0 * y * y),)
 
 
-@rule(np.absolute, np.fabs)
+@rule(np.absolute)
 def absolute(x, /):
     """|x|; the derivative at 0 is 0"""
     return np.absolute(x), (lambda g: g * np.sign(x),)
+
+
+@rule(np.fabs)
+def fabs(x, /):
+    """|x| as a float, not of complex numbers; the derivative at 0 is 0"""
+    return np.fabs(x), (lambda g: g * np.sign(x),)
 
 
 # ---- exponentials and logarithms -------------------------------------------------------------------------------------
@@ -279,7 +285,7 @@ def hypot(x, y, /):
 
 @rule()
 def erf(x, /):
-    """2/√π ∫₀ˣ exp(−t²) dt"""
+    """2/√π ∫₀ˣ exp(−t²) dt; of integers in float64"""
     y = erf(x) if isinstance(x, Tensor) else _erf(_real(x))
     return y, (lambda g: g * (2 / math.sqrt(math.pi)) * np.exp(-x * x),)
 
@@ -288,7 +294,7 @@ def _real(x: Any) -> Any:
     x = np.asarray(x)
     if x.dtype.kind not in "fiub":
         raise TypeError(f"erf: x must be real numbers, not {x.dtype.name}")
-    return x
+    return x if x.dtype.kind == "f" else x.astype(np.float64)
 
 
 def _erf(x: Array) -> Any:
@@ -415,6 +421,8 @@ def full_like(x: Any, fill_value: Any, dtype: Any = None) -> Any:
 
 @implements(np.astype)
 def _astype(x: Any, dtype: Any, copy: bool = True) -> Any:
+    if isinstance(dtype, Tensor):  # which has a .dtype, and so would pass for one
+        raise TypeError("astype: dtype must be a dtype, not a Tensor: use its .dtype")
     dtype = np.dtype(dtype)
     if x.requires_grad:
         needs_float(f"astype({dtype.name}) of a tensor that requires a gradient", dtype)

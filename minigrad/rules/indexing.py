@@ -33,7 +33,10 @@ def put(x, /, index, shape):
 
 @implements(Tensor.__getitem__)
 def _getitem(x: Any, index: Any) -> Any:
-    return getitem.apply(x, index if type(index) in _FIXED else _plain(index))
+    try:
+        return getitem.apply(x, index if type(index) in _FIXED else _plain(index))
+    except OverflowError:
+        raise _beyond("x[index]", x, index) from None
 
 
 _FIXED = frozenset((int, slice, type(None), type(...)))
@@ -42,6 +45,11 @@ _FIXED = frozenset((int, slice, type(None), type(...)))
 def _plain(index: Any) -> Any:
     """The index with arrays in place of Tensors."""
     return tuple(map(_plain, index)) if isinstance(index, tuple) else detached(index)
+
+
+def _beyond(name: str, x: Any, index: Any) -> IndexError:
+    """For a number that no C integer holds; NumPy has an OverflowError, which nobody expects of an index."""
+    return IndexError(f"{name}: index {checks.shown(index)} is out of bounds for x of shape {x.shape}")
 
 
 def _is_basic(index: Any) -> bool:
@@ -68,7 +76,8 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
     """For each position, the element at this index along an axis."""
     indices = as_array(indices)
     if axis is None:
-        return np.ravel(x)[indices]
+        x, axis = np.ravel(x), 0
+    axis = checks.normalize_axis_index(axis, x.ndim)
     if indices.ndim != x.ndim:
         raise ValueError(
             f"take_along_axis: indices of shape {indices.shape} and x of shape {x.shape} need the same number of axes"
@@ -81,7 +90,7 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
 @implements(np.diagonal)
 def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """The elements on a diagonal of two axes, as a new last axis."""
-    offset = checks.integer("diagonal", "offset", offset)
+    offset = checks.integer("diagonal", "offset", offset, checks.MOST)
     x = np.moveaxis(x, (axis1, axis2), (-2, -1))
     rows, columns = np.nonzero(np.eye(x.shape[-2], x.shape[-1], offset, dtype=bool))
     return x[..., rows, columns]
@@ -90,7 +99,7 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 @implements(np.diag)
 def diag(x: Any, k: int = 0) -> Any:
     """The k-th diagonal of a matrix, or the matrix with this diagonal."""
-    k = checks.integer("diag", "k", k)
+    k = checks.integer("diag", "k", k, checks.MOST)
     if x.ndim == 2:
         return diagonal(x, k)
     if x.ndim != 1:
@@ -144,7 +153,11 @@ def index_update(x: Any, index: Any, values: Any) -> Any:
     >>> mg.index_update(mg.tensor([1.0, 2.0, 3.0]), slice(1, None), 0.0)
     tensor([1., 0., 0.])
     """
-    return overwrite(*_writable("index_update", x, values), index=_plain(index))
+    x, values = _writable("index_update", x, values)
+    try:
+        return overwrite(x, values, index=_plain(index))
+    except OverflowError:
+        raise _beyond("index_update", x, index) from None
 
 
 def index_add(x: Any, index: Any, values: Any) -> Any:
@@ -156,7 +169,11 @@ def index_add(x: Any, index: Any, values: Any) -> Any:
     >>> mg.index_add(mg.zeros(3), [0, 0, 2], mg.tensor([1.0, 2.0, 3.0]))
     tensor([3., 0., 3.])
     """
-    return increase(*_writable("index_add", x, values), index=_plain(index))
+    x, values = _writable("index_add", x, values)
+    try:
+        return increase(x, values, index=_plain(index))
+    except OverflowError:
+        raise _beyond("index_add", x, index) from None
 
 
 def _writable(name: str, x: Any, values: Any) -> tuple[Any, Any]:

@@ -90,12 +90,13 @@ def average(x: Any, axis: Any = None, weights: Any = None, *, keepdims: bool = F
     if weights is None:
         return np.mean(x, axis=axis, keepdims=keepdims)
     if np.shape(weights) != np.shape(x):
-        if not isinstance(axis, int) or np.shape(weights) != (np.shape(x)[axis],):
+        along = checks.normalize_axis_index(axis, np.ndim(x)) if isinstance(axis, int) else None
+        if along is None or np.shape(weights) != (np.shape(x)[along],):
             raise ValueError(
                 f"average: weights of shape {np.shape(weights)} must have the shape of x {np.shape(x)}, "
                 "or its length along one axis"
             )
-        weights = np.reshape(weights, tuple(-1 if i == axis % np.ndim(x) else 1 for i in range(np.ndim(x))))
+        weights = np.reshape(weights, tuple(-1 if i == along else 1 for i in range(np.ndim(x))))
         weights = np.broadcast_to(weights, np.shape(x))
     return np.sum(x * weights, axis=axis, keepdims=keepdims) / np.sum(weights, axis=axis, keepdims=keepdims)
 
@@ -160,7 +161,7 @@ def var(x, /, axis=None, ddof=0, keepdims=False):
     wide = _double(x)
     c = wide - np.mean(wide, axis=axis, keepdims=True)
     y = _narrow(np.sum(c * c, axis=axis, keepdims=keepdims) / n, x)
-    return y, (lambda g: kept(g, x.shape, axis) * c * (2.0 / n),)
+    return y, (lambda g: kept(g, x.shape, axis) * c * (2.0 / (n or 1)),)
 
 
 @rule(np.std)
@@ -180,11 +181,11 @@ def std(x, /, axis=None, ddof=0, keepdims=False):
 
 def _freedom(x: Any, axis: Any, ddof: float, name: str) -> float:
     n = count(x.shape, axis) - ddof
-    if n <= 0 and x.size:
+    if not n > 0 and x.size:  # nor is NaN above 0
         raise ValueError(
             f"{name} with ddof={ddof} needs more than {ddof} elements along axis {axis}, got {count(x.shape, axis)}"
         )
-    return n
+    return n if x.size else 0  # nothing over nothing is NaN
 
 
 @rule(np.cumsum, linear=True)
@@ -244,6 +245,8 @@ def median(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 def logsumexp(x, /, axis=None, keepdims=False):
     """ln Σ eˣ without overflow; the derivative is the softmax: 0 where all are −∞, shared among +∞"""
     x = x if isinstance(x, Tensor | np.ndarray) else as_array(x)
+    if x.dtype.kind not in "fiub":
+        raise TypeError(f"logsumexp: x must be real numbers, not {x.dtype.name}")
     axes = axes_of(x.shape, axis)
     given, x = x, _wide(x)
     top = np.max(detached(x), axis=axes, keepdims=True, initial=-np.inf)

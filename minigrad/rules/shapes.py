@@ -133,6 +133,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
     """Each element (or slice along axis) repeated."""
     if axis is None:
         x, axis = np.ravel(x), 0
+    axis = checks.normalize_axis_index(axis, x.ndim)
     return np.take(x, np.repeat(np.arange(x.shape[axis]), repeats), axis=axis)
 
 
@@ -207,6 +208,7 @@ def array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> Any:
 @implements(np.split)
 def split(x: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     """As array_split, into equal parts only."""
+    axis = checks.normalize_axis_index(axis, x.ndim)
     if np.ndim(indices_or_sections) == 0:
         parts = checks.integer("split", "indices_or_sections", indices_or_sections)
         if parts < 1 or x.shape[axis] % parts:
