@@ -370,12 +370,22 @@ def batch_norm(
             "leave out a last batch of one (drop_last=True), call eval(), or use LayerNorm"
         )
     y = batch_standardise(x, weight, bias, eps)
-    if running_mean is not None and running_var is not None and n and not is_recomputing():
-        mean, var = _moments(detached(x))  # after all that may raise: both statistics move, or neither
-        if np.isfinite(mean).all() and np.isfinite(var).all():  # one NaN would stay in them for ever
-            running_mean += momentum * (mean - running_mean)
-            running_var += momentum * (var * (n / (n - 1)) - running_var)
+    if running_mean is not None and running_var is not None:
+        track_moments(x, running_mean, running_var, momentum)  # after all that may raise
     return y
+
+
+def track_moments(x: X, running_mean: Any, running_var: Any, momentum: float) -> bool:
+    """Move both running statistics towards those of a batch, or neither: whether they moved."""
+    if not x.size or is_recomputing():
+        return False
+    mean, var = _moments(detached(x))
+    if not (np.isfinite(mean).all() and np.isfinite(var).all()):  # one NaN would stay in them for ever
+        return False
+    n = x.size // x.shape[1]
+    running_mean += momentum * (mean - running_mean)
+    running_var += momentum * (var * (n / (n - 1)) - running_var)
+    return True
 
 
 def _moments(x: Array) -> tuple[Array, Array]:

@@ -337,7 +337,15 @@ def sgd():
 # Take what their callers have checked.
 INNER = {
     f"functional.{name}"
-    for name in ("standardise", "scale_and_shift", "as_shape", "batch_standardise", "attention", "self_attention")
+    for name in (
+        "standardise",
+        "scale_and_shift",
+        "as_shape",
+        "batch_standardise",
+        "track_moments",
+        "attention",
+        "self_attention",
+    )
     + ("dropout_mask", "attention_masks", "floats", "positive_number", "probability", "whole_numbers")
 }
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from minigrad import checks
 from minigrad import functional as F
-from minigrad.autograd import is_recomputing
 from minigrad.nn.module import Module, Parameter
 
 
@@ -79,7 +78,8 @@ class BatchNorm1d(Module):
 
     In training, mean and biased variance of the batch are used, and the running ones move by the share momentum
     towards the batch's mean and unbiased variance (momentum=None: their average over all batches). In evaluation the
-    running ones are used, unless track_running_stats=False. They are also updated under no_grad.
+    running ones are used, unless track_running_stats=False. They are also updated under no_grad, but not by a batch
+    whose mean or variance is not finite; num_batches_tracked counts those that have moved them.
     Ioffe, Szegedy: Batch Normalization (2015).
 
     >>> import numpy as np, minigrad as mg
@@ -116,15 +116,13 @@ class BatchNorm1d(Module):
             raise ValueError(
                 f"BatchNorm1d: expected C={self.num_features} at axis 1 of (N, C) or (N, C, L), got {x.shape}"
             )
-        momentum = self.momentum
-        if self.num_batches_tracked is not None and self.training:
-            batches = int(self.num_batches_tracked) + bool(x.size)
-            momentum = 1 / max(batches, 1) if momentum is None else momentum
-        y = F.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, self.training, momentum or 0.0, self.eps
-        )
-        if self.num_batches_tracked is not None and self.training and not is_recomputing():
-            self.num_batches_tracked[...] = batches
+        mean, var = (None, None) if self.training else (self.running_mean, self.running_var)
+        y = F.batch_norm(x, mean, var, self.weight, self.bias, self.training, eps=self.eps)
+        if self.num_batches_tracked is not None and self.training:  # after all that may raise
+            batches = int(self.num_batches_tracked) + 1
+            momentum = 1 / batches if self.momentum is None else self.momentum
+            if F.track_moments(x, self.running_mean, self.running_var, momentum):
+                self.num_batches_tracked[...] = batches
         return y
 
 

@@ -117,6 +117,19 @@ def test_batch_norm_with_momentum_none_averages_over_batches():
     np.testing.assert_allclose(layer.running_mean, np.mean([x.mean(0) for x in batches], axis=0), rtol=1e-5)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_batch_norm_counts_the_batches_that_moved_its_statistics(bad):
+    layer = nn.BatchNorm1d(2, momentum=None)
+    batches = [A(4, 2).astype(np.float32), np.full((4, 2), bad, np.float32), np.zeros((0, 2), np.float32)]
+    batches.append(A(5, 2).astype(np.float32))
+    with np.errstate(invalid="ignore"):
+        counts = [(layer(x), int(layer.num_batches_tracked))[1] for x in batches]
+    assert counts == [1, 1, 1, 2]
+    np.testing.assert_allclose(layer.running_mean, (batches[0].mean(0) + batches[3].mean(0)) / 2, rtol=1e-5)
+    variances = [x.var(0, ddof=1) for x in (batches[0], batches[3])]
+    np.testing.assert_allclose(layer.running_var, np.mean(variances, axis=0), rtol=1e-5)
+
+
 def test_attention_weights_are_who_attends_to_whom():
     layer, x = nn.MultiHeadAttention(4, 2), mg.randn(2, 3, 4)
     mask = np.array([[True, True, False], [True, True, True], [False, False, False]])
