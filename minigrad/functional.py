@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minigrad import checks
-from minigrad.autograd import is_recomputing
+from minigrad.autograd import Node, is_recomputing
 from minigrad.creation import generator
 from minigrad.definitions import Definition
+from minigrad.rules.elementwise import astype
 from minigrad.rules.elementwise import erf as erf
 from minigrad.rules.reductions import logsumexp as logsumexp
+from minigrad.rules.shapes import reshape
 from minigrad.tensor import Array, Tensor, detached
 
 X = Any  # a Tensor or an ndarray: what comes in decides what comes out
@@ -711,12 +713,26 @@ def _classes(name: str, input: X, target: ArrayLike | Tensor, ignore_index: int,
 def _(input: X, target: Any, ignore_index: int, reduction: str, label_smoothing: float) -> None:
     _classes("cross_entropy", input, target, ignore_index, reduction)
     checks.probability("cross_entropy", label_smoothing=label_smoothing)
-    if isinstance(input, Tensor) and input.node is not None and input.node.rule is softmax.fast:
+    if isinstance(input, Tensor) and _comes_from_softmax(input):
         warnings.warn(
             "cross_entropy: the input comes from a softmax, which cross_entropy takes itself: pass the logits",
             RuntimeWarning,
             stacklevel=3,
         )
+
+
+def _comes_from_softmax(x: Tensor) -> bool:
+    """Whether each row of x, along its last axis, is what a softmax made: for certain, as far as the graph tells."""
+    node: Any = x.node
+    while isinstance(node, Node) and node.rule in _SAME_ELEMENTS:  # in the same order: rows of one length are the same
+        node = node.inputs[0] if node.inputs else None  # none, once the graph has been freed
+    if not isinstance(node, Node) or node.rule is not softmax.fast:
+        return False
+    last = len(node.shape) - 1
+    return node.shape[-1:] == x.shape[-1:] and node.settings["axis"] in ((-1, last) if last else (-1, 0, None))
+
+
+_SAME_ELEMENTS = (reshape, astype)
 
 
 @nll_loss.refuses

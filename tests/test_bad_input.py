@@ -143,11 +143,39 @@ def test_bad_input(call, error, words):
         call()
 
 
-def test_a_softmax_before_cross_entropy_is_warned_of():
-    logits = mg.tensor([[1.0, 2.0]], requires_grad=True)
-    with pytest.warns(RuntimeWarning, match="comes from a softmax, which cross_entropy takes itself: pass the logits"):
-        F.cross_entropy(F.softmax(logits), [0])
-    F.cross_entropy(logits, [0])
+SOFTMAX = "comes from a softmax, which cross_entropy takes itself: pass the logits"
+
+
+@pytest.mark.parametrize(
+    "softmax",
+    [
+        F.softmax,
+        lambda x: F.softmax(x, axis=1),
+        lambda x: F.softmax(x).reshape(4).reshape(2, 2),
+        lambda x: F.softmax(x.reshape(2, 1, 2)).reshape(-1, 2),
+        lambda x: F.softmax(x.astype(np.float16)),
+        lambda x: F.softmax(x.astype(np.float16)).reshape(2, 2).astype(np.float64),
+    ],
+)
+def test_a_softmax_before_cross_entropy_is_warned_of(softmax):
+    logits = mg.tensor([[1.0, 2.0], [0.0, 1.0]], requires_grad=True)
+    with pytest.warns(RuntimeWarning, match=SOFTMAX):
+        F.cross_entropy(softmax(logits), [0, 1])
+
+
+def test_no_softmax_is_suspected_where_it_need_not_be_one_of_the_classes():
+    logits = mg.tensor([[1.0, 2.0], [0.0, 1.0]], requires_grad=True)
+    F.cross_entropy(logits, [0, 1])
+    F.cross_entropy(logits.astype(np.float16).reshape(1, 4), [3])
+    F.cross_entropy(F.softmax(logits, axis=0), [0, 1])
+    F.cross_entropy(F.softmax(logits, axis=None), [0, 1])
+    F.cross_entropy(F.softmax(logits).reshape(1, 4), [3])
+    F.cross_entropy(F.softmax(logits.reshape(4)).reshape(2, 2), [0, 1])
+    F.cross_entropy(F.softmax(logits) * 2.0, [0, 1])
+    y = F.softmax(logits).reshape(2, 2)
+    np.sum(y).backward()  # after which the graph has nothing more to tell
+    with mg.no_grad():
+        F.cross_entropy(y, [0, 1])
 
 
 def test_erf_of_integers_is_no_integer():
