@@ -65,9 +65,11 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     """The slices at these indices along an axis (None: of the flattened array)."""
     if axis is None:
         x, axis = np.ravel(x), 0
-    if isinstance(indices, bool | np.bool_) or getattr(indices, "dtype", None) == np.bool_:
+    indices = indices if isinstance(indices, np.ndarray | Tensor) else np.asarray(indices)
+    if indices.dtype == np.bool_:
         raise TypeError("take: indices must be integers, not booleans: for a mask write x[mask]")
-    indices = indices if isinstance(indices, int | np.ndarray | Tensor) else np.asarray(indices)
+    if indices.dtype.kind not in "iu" and indices.size:
+        raise TypeError(f"take: indices must be integers, not {indices.dtype.name}")
     return x[(slice(None),) * checks.normalize_axis_index(axis, x.ndim) + (indices,)]
 
 
