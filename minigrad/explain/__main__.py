@@ -4,6 +4,8 @@
     python -m minigrad.explain "b = a + a; c = b + b" a=1.5 --why a
     python -m minigrad.explain "mean((x @ w - t) ** 2)" x=[[0,1],[1,1]] w=[0.5,2] t=[1,0] --why w[0] --save graph.svg
     python -m minigrad.explain train.py:loss x=2
+    python -m minigrad.explain --exercise multiply      # then fill in multiply.py, and:
+    python -m minigrad.explain --check multiply.py
 
 An expression has numbers, lists, names, arithmetic, indices and the functions of NumPy and minigrad that are listed
 with --functions; it is read by Python's parser and worked out here, so nothing else is ever run. A file is run, and its
@@ -193,6 +195,22 @@ def asked(explanation: Explanation, text: str) -> str:
     return str(explanation.why(name.strip(), at))
 
 
+def exercised(name: str | None, path: Path | None) -> int:
+    """Do what --exercise or --check asks for."""
+    from minigrad.explain import exercises
+
+    try:
+        if path:
+            right, report = exercises.check(path)
+            print(report)
+            return 0 if right else 1
+        print(exercises.hand_out(name, Path()) if name else exercises.listing())
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
     usage = "python -m minigrad.explain EXPRESSION|FILE.py:FUNCTION [name=value ...] [options]"
     parser = argparse.ArgumentParser(
@@ -205,8 +223,10 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--finite-differences", action="store_true", help="put difference quotients beside gradients")
     parser.add_argument("--save", type=Path, metavar="PATH", help="write .svg, .dot, .json or .txt there")
     parser.add_argument("--functions", action="store_true", help="list the functions allowed in an expression")
+    parser.add_argument("--exercise", nargs="?", const="", metavar="NAME", help="write NAME.py to fill in; or list all")
+    parser.add_argument("--check", type=Path, metavar="FILE", help="grade an exercise that was filled in")
     args = parser.parse_intermixed_args(arguments)
-    if args.program is None and not args.functions:
+    if args.program is None and not args.functions and args.exercise is None and not args.check:
         parser.error("an expression is missing, such as 'tanh(w * x + b)'")
     return args
 
@@ -216,6 +236,8 @@ def main(arguments: list[str] | None = None) -> int:
     if args.functions:
         print(*sorted(FUNCTIONS))
         return 0
+    if args.exercise is not None or args.check:
+        return exercised(args.exercise, args.check)
     names: dict[str, Any] = dict(args.values)
     path, colon, function = args.program.rpartition(":")
     try:
