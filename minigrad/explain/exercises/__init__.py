@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import runpy
+import traceback
+from itertools import pairwise
 from pathlib import Path
 
 from minigrad.autograd import Rule
@@ -44,13 +46,35 @@ def _named(name: str) -> Exercise:
 def check(path: Path) -> tuple[bool, str]:
     """Whether the rule in this file is right, and the report on it."""
     if importlib.util.find_spec("hypothesis") is None:
-        return False, "--check draws its inputs with Hypothesis, which is not installed: pip install 'minigrad[test]'"
+        return False, "--check draws inputs with Hypothesis: pip install hypothesis, which is in the extra 'test'"
     from minigrad.explain.exercises.grading import grade
 
-    scope = runpy.run_path(str(path))
-    for place, exercise in enumerate(EXERCISES):
-        rule = scope.get(exercise.name)
-        if isinstance(rule, Rule):
-            following = NAMES[place + 1] if place + 1 < len(NAMES) else None
-            return grade(path, rule, exercise, following)
-    return False, f"{path.name} has no rule"
+    if path.suffix != ".py":
+        return False, f"{path.name} is no Python file: --check takes the file that --exercise wrote, as in multiply.py"
+    try:
+        scope = runpy.run_path(str(path))
+    except OSError as error:
+        return False, f"{path} cannot be read: {error.strerror}"
+    except SyntaxError as error:
+        return False, f"{path.name}, line {error.lineno}: {error.msg}\n    {(error.text or '').strip()}"
+    except (Exception, SystemExit) as error:
+        lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        where = f", line {lines[-1].lineno}" if lines else ""
+        at = f"\n    {lines[-1].line}" if lines else ""
+        return False, f"{path.name}{where}: {type(error).__name__}: {error}{at}"
+    named = [exercise for exercise in EXERCISES if exercise.name in scope]
+    exercise = next((e for e in named if e.name == path.stem), named[0] if named else None)
+    if exercise is None:
+        wanted = path.stem if path.stem in NAMES else "that of an exercise"
+        return False, f"{path.name} has no function {wanted}: keep its name, and the line @mg.rule() above it."
+    rule = scope[exercise.name]
+    if not isinstance(rule, Rule):
+        return False, f"{path.name}: {exercise.name} is no rule: put the line @mg.rule() back above it."
+    if (rule.inputs, rule.settings[: len(exercise.rule.settings)]) != (exercise.rule.inputs, exercise.rule.settings):
+        return False, f"{path.name}: {exercise.name} has other inputs: put the line back, {_signature(exercise)}"
+    following = dict(pairwise(NAMES)).get(exercise.name)
+    return grade(path, rule, exercise, following)
+
+
+def _signature(exercise: Exercise) -> str:
+    return f"def {exercise.name}({', '.join((*exercise.rule.inputs, '/', *exercise.rule.settings))}):"

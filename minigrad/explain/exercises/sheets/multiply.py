@@ -2,8 +2,8 @@
 
     z = x · y, element by element; x, y and z have one shape
 
-Somewhere behind z there is a loss L, one number. What comes back from there is g = ∂L/∂z: an array of the shape of z
-that says how much L grows with each entry of z. A pullback turns it into the gradient of one input:
+Somewhere behind z there is a loss L, one number. What comes back from there is g = ∂L/∂z: an array of the shape of
+z that says how much L grows with each entry of z. A pullback turns it into the gradient of one input:
 
     ∂L/∂x = g · ∂z/∂x
 
@@ -23,8 +23,10 @@ import minigrad as mg
 def multiply(x, y, /):
     z = np.multiply(x, y)
 
-    def pull_x(g): ...  # return the gradient of x
+    def pull_x(g):
+        return ...  # the gradient of x
 
-    def pull_y(g): ...  # return the gradient of y
+    def pull_y(g):
+        return ...  # the gradient of y
 
     return z, (pull_x, pull_y)
