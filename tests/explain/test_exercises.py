@@ -81,7 +81,7 @@ WRONG = [
     ("multiply", "x", "0 * g * y", "It is 0 everywhere."),
     ("multiply", "x", "g * y * x.size", "yours is n times the right one, n = x.size."),
     ("multiply", "x", "g * y / np.sqrt(x.size)", "yours is 1/√n times the right one, n = x.size."),
-    ("multiply", "x", "g * y + x", "is right; Σ g · multiply itself grows at the rate"),
+    ("multiply", "x", "g * y + x", "; Σ g · multiply itself grows at the rate"),
     ("multiply", "x", "g * np.where(y < 0, 1, y)", "It is wrong only where y holds negative numbers"),
     ("multiply", "x", "np.reshape(g * y, (1, *x.shape))", "Missing: the sum over axis 0"),
     ("tanh", "x", "g * (1 - x**2)", "x stands where y belongs"),

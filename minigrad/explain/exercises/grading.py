@@ -221,7 +221,9 @@ class Grading:
         smooth = np.isclose(numeric, right[at], rtol=1e-4, atol=1e-6)  # else it is a kink, and has no derivative
         witness = "" if not smooth else f"; Σ g · {self.rule.name} itself grows at the rate {numeric:.6g} there"
         where = ", ".join(str(int(i)) for i in at)
-        lines = [f"At [{where}] yours is {yours[at]:.6g}, and {right[at]:.6g} is right{witness}."]
+        lines = [
+            f"None of the known mistakes. At [{where}] yours is {yours[at]:.6g}, right is {right[at]:.6g}{witness}."
+        ]
         if not np.isfinite(yours).all():
             lines.append("Not finite: is something divided by 0, or is it the logarithm of 0?")
         return lines
@@ -451,6 +453,8 @@ def plain(x: Any, digits: int = 4) -> str:
     """An array on one line."""
     if not isinstance(x, np.ndarray):
         return repr(x)
+    if x.dtype.kind == "f":
+        x = np.round(x, digits) + 0.0  # no −0
     return " ".join(np.array2string(x, precision=digits, max_line_width=10_000, suppress_small=True).split())
 
 
