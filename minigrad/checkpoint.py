@@ -106,21 +106,20 @@ def _snapshots(nodes: list[Node]) -> list[Snapshot]:
     return list(found.values())
 
 
-def _done(nodes: list[Node], ends: list[Vertex]) -> bytes:
-    """A digest of what was done: the operations, what each was applied to, constants and settings."""
-    from hashlib import blake2b  # here, for few programs need it
-
+def _done(nodes: list[Node], ends: list[Vertex]) -> int:
+    """A hash of what was done: the operations, what each was applied to, constants and settings."""
     known: dict[Any, int] = {v: i for i, v in enumerate([*ends, *nodes])}
-    digest = blake2b()
+    done: list[Any] = []
     for node in nodes:
-        parts = [(known[v],) if isinstance(v, (Node, Tensor)) else v for v in node.inputs]
-        digest.update(repr((node.rule.name, node.shape, len(parts), list(node.settings))).encode())
-        for part in [*parts, *node.settings.values()]:
-            if isinstance(part, np.ndarray):
-                digest.update(repr((part.shape, part.dtype)).encode() + part.tobytes())
-            elif isinstance(part, int | float | str | tuple | None):  # of others repr may be another each time
-                digest.update(repr(part).encode())
-    return digest.digest()
+        done.append((node.rule.name, node.shape, len(node.inputs)))
+        for x in (*node.inputs, *node.settings.values()):
+            if isinstance(x, (Node, Tensor)):
+                done.append(known[x])
+            elif isinstance(x, np.ndarray):
+                done.append((x.shape, x.dtype, hash(x.tobytes())))
+            elif isinstance(x, int | float | str | tuple | None):  # of others repr may be another each time
+                done.append(repr(x))
+    return hash(tuple(done))
 
 
 def _run(f: Callable[..., Tensor], inputs: tuple[Any, ...]) -> tuple[Tensor, list[Node], list[Vertex]]:
