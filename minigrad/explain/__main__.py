@@ -3,6 +3,7 @@
     python -m minigrad.explain "tanh(w * x + b)" w=0.5 x=2 b=-0.3
     python -m minigrad.explain "b = a + a; c = b + b" a=1.5 --why a
     python -m minigrad.explain "mean((x @ w - t) ** 2)" x=[[0,1],[1,1]] w=[0.5,2] t=[1,0] --why w[0] --save graph.svg
+    python -m minigrad.explain "tanh(w * x + b)" w=0.5 x=2 b=-0.3 --html backprop.html
     python -m minigrad.explain train.py:loss x=2
     python -m minigrad.explain --exercise multiply      # then fill in multiply.py, and:
     python -m minigrad.explain --check multiply.py
@@ -221,7 +222,8 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--why", action="append", default=[], metavar="NAME[INDEX]", help="take this gradient apart")
     parser.add_argument("--inside", metavar="NAME", help="show what the fast kernel that made this value stands for")
     parser.add_argument("--finite-differences", action="store_true", help="put difference quotients beside gradients")
-    parser.add_argument("--save", type=Path, metavar="PATH", help="write .svg, .dot, .json or .txt there")
+    parser.add_argument("--save", type=Path, metavar="PATH", help="write .html, .svg, .dot, .json or .txt there")
+    parser.add_argument("--html", type=Path, metavar="PATH", help="write the page to step through there")
     parser.add_argument("--functions", action="store_true", help="list the functions allowed in an expression")
     parser.add_argument("--exercise", nargs="?", const="", metavar="NAME", help="write NAME.py to fill in; or list all")
     parser.add_argument("--check", type=Path, metavar="FILE", help="grade an exercise that was filled in")
@@ -252,6 +254,8 @@ def main(arguments: list[str] | None = None) -> int:
         answers = [asked(explanation, text) for text in args.why]
         if args.save:
             explanation.save(args.save)
+        if args.html:
+            args.html.write_text(explanation.to_html(), encoding="utf-8")
     except (ValueError, TypeError, IndexError, OSError, ArithmeticError, SyntaxError, RecursionError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

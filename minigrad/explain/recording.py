@@ -288,13 +288,21 @@ class Explanation:
 
         return to_svg(self, depth)
 
-    def _repr_svg_(self) -> str:
-        return self.to_svg()
+    def to_html(self) -> str:
+        """A page to step through, which needs nothing else: play, point at a number, be told why it is what it is."""
+        from minigrad.explain.page import to_html
+
+        return to_html(self)
+
+    def _repr_html_(self) -> str:
+        from minigrad.explain.page import notebook
+
+        return notebook(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as the ending of the name says: .svg, .dot, .json or .txt."""
+        """Write it as the ending of the name says: .html, .svg, .dot, .json or .txt."""
         ways: dict[str, Callable[[], str]] = {
-            ".svg": self.to_svg, ".dot": self.to_dot, ".json": self.to_json, ".txt": self.text
+            ".html": self.to_html, ".svg": self.to_svg, ".dot": self.to_dot, ".json": self.to_json, ".txt": self.text
         }  # fmt: skip
         checks.one_of("save", tuple(ways), ending=Path(path).suffix)
         Path(path).write_text(ways[Path(path).suffix](), encoding="utf-8")

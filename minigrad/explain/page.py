@@ -1,0 +1,270 @@
+"""A recording as a page to step through: one HTML file that needs nothing else.
+
+page.html, page.css and page.js are the page; here they are put together, with the recording as JSON. What the JSON
+says is only ever shown as text, and the page's own policy forbids every other script and every request.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from html import escape
+from importlib.resources import files
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from minigrad.explain.picture import CELLS, _matrix, heat_map
+from minigrad.explain.recording import Contribution, Explanation, Operation, Step, Value, call
+from minigrad.explain.text import _plain, summary
+from minigrad.explain.why import Why, local_derivatives, why
+from minigrad.tensor import Array
+
+FEW = 64  # numbers of an array that are shown one by one; of a larger one a heat map
+MOST_WHYS = 1000  # entries of gradients that are taken apart beforehand
+LARGEST = 3  # of them for each larger array: those with the largest gradients
+MOST_TERMS = 8  # of one entry; the rest is one sum
+MOST_WORK = 30_000_000  # numbers that go through the rules for it
+HEIGHT = 720  # of the page in a notebook
+
+
+def to_html(explanation: Explanation) -> str:
+    """What `Explanation.to_html` does."""
+    style, script, page = (files("minigrad.explain").joinpath(f"page.{x}").read_text("utf-8") for x in _PARTS)
+    json_ = json.dumps(_data(explanation), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    filled = {
+        "title": escape(f"Backprop of {explanation.output.name}"),
+        "policy": f"default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"style-src '{_hash(style)}'; script-src '{_hash(script)}'",
+        "style": style,
+        "script": script,
+        "data": json_.replace("<", "\\u003c"),  # no name can end the element
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: filled[found[1]], page)
+
+
+_PARTS = ("css", "js", "html")
+
+
+def notebook(explanation: Explanation) -> str:
+    """The page in a frame of its own, which cannot touch the notebook."""
+    return (
+        f'<iframe title="{escape(repr(explanation)[1:-1])}" sandbox="allow-scripts" width="100%" height="{HEIGHT}" '
+        f'frameborder="0" srcdoc="{escape(to_html(explanation))}"></iframe>'
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+# ---- the recording as JSON -------------------------------------------------------------------------------------------
+
+
+class _Arrays:
+    """Each array once, by its number."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[int, int] = {}
+        self.kept: list[Array] = []
+
+    def number(self, array: Array | None) -> int | None:
+        if array is None:
+            return None
+        if id(array) not in self.numbers:
+            self.numbers[id(array)] = len(self.kept)
+            self.kept.append(array)  # also so that its id stays its own
+        return self.numbers[id(array)]
+
+
+def _data(explanation: Explanation) -> dict[str, Any]:
+    arrays = _Arrays()
+    numbers = {id(v): i for i, v in enumerate(explanation.values)}
+    places = {id(o): i for i, o in enumerate(explanation.operations)}
+    work = _Work()
+    return {
+        "output": numbers[id(explanation.output)],
+        "values": [_value(v, arrays, places) for v in explanation.values],
+        "operations": [_operation(o, arrays, numbers, work) for o in explanation.operations],
+        "steps": _steps(explanation, arrays, numbers, places),
+        "whys": _whys(explanation, numbers, places, work),
+        "arrays": [_array(a) for a in arrays.kept],
+    }
+
+
+def _value(v: Value, arrays: _Arrays, places: dict[int, int]) -> dict[str, Any]:
+    return {
+        "name": v.name,
+        "kind": v.kind,
+        "array": arrays.number(v.array),
+        "gradient": arrays.number(v.gradient),
+        "operation": places[id(v.operation)] if v.operation else None,
+        "differences": [
+            {"index": list(i), "gradient": _plain(float(v.gradient[i])), "difference": _plain(d)}
+            for i, d in v.differences.items()
+            if v.gradient is not None
+        ],
+    }
+
+
+def _operation(o: Operation, arrays: _Arrays, numbers: dict[int, int], work: _Work) -> dict[str, Any]:
+    return {
+        "rule": o.name,
+        "formula": o.formula,
+        "call": call(o),
+        "inputs": [{"parameter": p, "value": numbers[id(v)]} for p, v in o.inputs.items() if v is not None],
+        "output": numbers[id(o.output)],
+        "source": o.source,
+        "code": o.code,
+        "module": o.module,
+        "contributions": [
+            {
+                "to": numbers[id(c.to)],
+                "parameter": c.parameter,
+                "local": _local(c, arrays, work),
+                "pulled": arrays.number(c.pulled),
+                "axes": list(c.axes),
+                "array": arrays.number(c.array),
+                "total": arrays.number(c.total),
+                "waiting": c.waiting,
+            }
+            for c in o.contributions
+        ],
+    }
+
+
+def _steps(
+    explanation: Explanation, arrays: _Arrays, numbers: dict[int, int], places: dict[int, int]
+) -> list[dict[str, Any]]:
+    """Pull, sum and add name the contribution; the arrays are there."""
+    found: list[dict[str, Any]] = []
+    pulls: dict[int, int] = {}
+    for step in explanation.steps:
+        at = None if step.operation is None else places[id(step.operation)]
+        entry = {"kind": step.kind, "operation": at, "value": numbers[id(step.value)]}
+        if at is not None and step.kind != "forward":
+            pulls[at] = pulls.get(at, -1) + (step.kind == "pull")
+            entry["contribution"] = pulls[at]
+        else:
+            entry["array"] = arrays.number(step.array)
+        found.append(entry | _before(step, arrays))
+    return found
+
+
+def _before(step: Step, arrays: _Arrays) -> dict[str, Any]:
+    return {"before": arrays.number(step.value.before_hooks)} if step.kind == "hook" else {}
+
+
+def _array(a: Array) -> dict[str, Any]:
+    """The numbers, if they are few; else what `summary` says of them, and a heat map of one pixel a cell."""
+    found: dict[str, Any] = {"shape": list(a.shape), "dtype": a.dtype.name}
+    if a.size <= FEW or a.dtype.kind not in "biuf":
+        return found | {"numbers": [_number(x) for x in islice(a.flat, FEW)]}
+    rows, columns = _matrix(a).shape
+    image = heat_map(a, min(columns, CELLS), min(rows, CELLS))
+    return found | {"summary": {k: _plain(x) for k, x in summary(a).items() if k not in found}, "map": image}
+
+
+def _number(x: Any) -> Any:
+    """With no more digits than its dtype has."""
+    if isinstance(x, np.floating):
+        return _plain(float(str(x)))
+    return x.item() if isinstance(x, np.bool | np.integer) else str(x)
+
+
+# ---- local derivatives, and why --------------------------------------------------------------------------------------
+
+
+class _Work:
+    """What may still be spent on taking gradients apart."""
+
+    def __init__(self) -> None:
+        self.entries, self.left = MOST_WHYS, MOST_WORK
+
+    def spend(self, contributions: list[Contribution], times: int) -> bool:
+        """Whether there is enough left to find this many columns of local derivatives."""
+        cost = times * sum(
+            c.operation.output.array.size + sum(np.size(x) for x in c.operation.arguments) for c in contributions
+        )
+        if cost > self.left:
+            return False
+        self.left -= cost
+        return True
+
+
+def _local(c: Contribution, arrays: _Arrays, work: _Work) -> dict[str, Any] | None:
+    """The local derivatives of a small operation, in the smallest of three shapes.
+
+    per: "output" where each entry of the output depends on one entry of the input at most, "input" the other way
+    round, else "both", a matrix with a row for each entry of the output. name: of the value that they are.
+    """
+    shape, to = c.operation.output.array.shape, c.to.array.shape
+    if not 0 < c.operation.output.array.size * c.to.array.size <= FEW * FEW or not work.spend([c], c.to.array.size):
+        return None
+    columns = [local_derivatives(c, index).reshape(-1) for index in np.ndindex(to)]
+    matrix = np.stack(columns, axis=1)
+    used = matrix != 0
+    per, found = "both", matrix
+    if np.all(used.sum(1) <= 1):
+        per, found = "output", matrix.sum(1).reshape(shape)
+    elif np.all(used.sum(0) <= 1):
+        per, found = "input", matrix.sum(0).reshape(to)
+    elif matrix.size > FEW:
+        return None
+    others = [v for i, v in enumerate(c.operation.inputs.values()) if i != c.position and v is not None]
+    name = others[0].name if c.operation.name == "multiply" and len(others) == 1 else ""
+    return {"per": per, "array": arrays.number(found), "name": name}
+
+
+def _whys(
+    explanation: Explanation, numbers: dict[int, int], places: dict[int, int], work: _Work
+) -> dict[int, list[dict[str, Any]]]:
+    """By the number of the value: its entries taken apart, all of a small one, of a large one the largest."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    for v in explanation.values:
+        if v.gradient is not None and v.gradient.size:
+            parts = [_why(w, numbers, places) for w in _taken_apart(v, v.gradient, work)]
+            found |= {numbers[id(v)]: parts} if parts else {}
+    return found
+
+
+def _taken_apart(v: Value, gradient: Array, work: _Work) -> Iterator[Why]:
+    count = gradient.size if gradient.size <= FEW else LARGEST
+    count = min(count, work.entries)
+    size = np.where(np.isfinite(gradient), np.abs(gradient), np.inf)
+    for at in np.sort(np.argsort(-size, axis=None, kind="stable")[:count]):
+        if not work.spend(v.contributions, 1):
+            return
+        work.entries -= 1
+        try:
+            yield why(v, tuple(int(i) for i in np.unravel_index(at, gradient.shape)), MOST_TERMS)
+        except ValueError:  # a rule for arrays only, with too much to probe: `explanation.why` says so
+            return
+
+
+def _why(w: Why, numbers: dict[int, int], places: dict[int, int]) -> dict[str, Any]:
+    return {
+        "index": list(w.index),
+        "terms": [
+            {
+                "operation": places[id(t.operation)] if t.operation else None,
+                "output": numbers[id(t.output)] if t.output else None,
+                "index": list(t.index),
+                "upstream": _plain(t.upstream),
+                "local": _plain(t.local),
+                "name": t.local_name,
+                "value": _plain(t.value),
+            }
+            for t in w.terms
+        ],
+        "rest": _plain(w.rest),
+        "others": w.others,
+        "total": _plain(w.total),
+        "real": _plain(w.real),
+        "addsUp": w.adds_up,
+        "hooked": _plain(w.hooked),
+    }
