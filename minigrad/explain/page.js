@@ -43,6 +43,8 @@ const shapeOf = (array) => (array.shape.length ? array.shape.join(" × ") : "a n
 const entry = (name, index) => (index.length ? `${name}[${index.join(", ")}]` : name);
 const tail = (text, room) => (text.length <= room ? text : "…" + text.slice(1 - room));
 const cut = (text, room) => (text.length <= room ? text : text.slice(0, room - 1) + "…");
+/** Of a parameter's path its end; the modules around it are to be seen. */
+const brief = (name) => tail(name.split(".").slice(-2).join("."), 34);
 const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 
 /** Where the entry with this number lies in an array of this shape. */
@@ -171,25 +173,25 @@ function room(versions) {
 function thumbSize(array) {
   const columns = array.shape.at(-1) ?? 1;
   const rows = columns ? array.shape.reduce((a, b) => a * b, 1) / columns : 1;
-  return columns >= rows ? [72, Math.max(8, Math.min(44, Math.round((72 * rows) / columns)))]
-    : [Math.max(8, Math.round((44 * columns) / rows)), 44];
+  return columns >= rows ? [72, Math.max(10, Math.min(44, Math.round((72 * rows) / columns)))]
+    : [Math.max(26, Math.round((44 * columns) / rows)), 44]; // a very long one would be too thin to be seen
 }
 
 /** The array as it stands in a box. */
 function small(a) {
   const array = arrays[a];
-  if (!array.numbers) {
+  if (!isFew(array) && array.map) {
     const [width, height] = thumbSize(array);
     const image = make("img", { class: "thumb", src: array.map, width, height, alt: "" });
     return [image, make("span", { class: "caption" }, array.shape.join("×"))];
   }
   if (!isFew(array)) return [make("span", { class: "caption" }, array.shape.join("×"))];
-  return [table(array, (x) => make("span", { title: String(x) }, number(x)))];
+  return [table(array, (x, at) => make("span", { title: String(x), "data-at": at }, number(x)))];
 }
 
-/** Numbers in rows and columns, with space between matrices. */
+/** Numbers in rows and columns, with space between matrices; a long vector in several rows. */
 function table(array, cell) {
-  const columns = array.shape.at(-1) ?? 1;
+  const columns = array.shape.length === 1 ? Math.min(array.shape[0], 5) : (array.shape.at(-1) ?? 1);
   const grid = make("span", { class: "grid" });
   grid.style.gridTemplateColumns = `repeat(${Math.max(columns, 1)}, auto)`;
   const matrix = array.shape.length > 2 ? array.shape.at(-1) * array.shape.at(-2) : Infinity;
@@ -208,7 +210,7 @@ function newBox(value, group) {
   const v = values[value];
   const called = v.operation === null ? "" : ` = ${operations[v.operation].call}`;
   const title = group ? [tail(group.path, 36), `  ${plural(group.members.length, "operation")}`]
-    : [tail(v.name, 34), cut(called, Math.max(38 - v.name.length, 14))];
+    : [brief(v.name), cut(called, Math.max(38 - v.name.length, 14))];
   const parts = [room([v.array]), room(arrivals[value].length ? arrivals[value].map((a) => a.array) : [v.array])];
   if (!arrivals[value].length) parts[1] = { width: 62, height: 17 };
   const width = Math.max(title.join("").length * letter, parts[0].width + parts[1].width + 18, 96);
@@ -225,7 +227,7 @@ function build(box) {
   box.gradient = make("span", { class: "pane" });
   box.element = make("button", {
     type: "button", class: `node ${kind}`, "data-value": box.value, "data-module": box.group?.path,
-    click: () => (box.group ? select({ group: box.group }) : select({ value: box.value })),
+    click: (event) => press(box, event.target),
     dblclick: () => box.group && toggle(box.group),
     mouseenter: () => trace(box.value), mouseleave: () => trace(null),
     focus: (event) => event.target.matches(":focus-visible") && trace(box.value), blur: () => trace(null),
@@ -234,6 +236,15 @@ function build(box) {
   box.shown.style.minWidth = `${box.panes[0].width}px`;
   box.painted = null;
   return box.element;
+}
+
+/** A box opens its details, a number of a finished gradient in it its why. */
+function press(box, target) {
+  const gradient = gradientOf(box.value);
+  if (box.group) select({ group: box.group });
+  else if (target.dataset.at && box.gradient.contains(target) && !gradient.waiting) {
+    select({ why: { value: box.value, index: indexOf(Number(target.dataset.at), arrays[gradient.array].shape) } });
+  } else select({ value: box.value });
 }
 
 /** Show in a box what is known by now. */
@@ -272,7 +283,7 @@ function spoken(box, known, gradient, none) {
 // Sugiyama's, for each open module on its own: inside it cells stand in layers, each below all that it depends on, and
 // an edge from or to the outside passes through a port. In the layout around it the module is one cell.
 
-const GAP = 30, BETWEEN = 46, PORT_GAP = 24, HEAD = 34, PAD = 16;
+const GAP = 30, BETWEEN = 46, PORT_GAP = 18, HEAD = 32, PAD = 16;
 
 let boxes = new Map(); // by what they show: a value's number, or a module's id
 let boxOf = []; // of each value the box that shows it, if any
@@ -504,6 +515,7 @@ function drawLevel(placed, x, y, into) {
       cell.box.x = x + cell.x - cell.width / 2;
       cell.box.y = y + cell.y - cell.height / 2;
       const element = build(cell.box);
+      paint(cell.box); // before it is attached, so that the browser has to lay it out once only
       Object.assign(element.style, { left: `${cell.box.x}px`, top: `${cell.box.y}px` });
       into.boxes.push([cell.box.group ? cell.box.group.start : values[cell.box.value].operation, element]);
     }
@@ -638,7 +650,7 @@ function drawAlone(into) {
 
 function show() {
   for (const box of boxes.values()) paint(box);
-  for (const { element, value, operation } of labels) element.textContent = flowing(value, operation);
+  for (const label of labels) paintLabel(label);
   light();
   showPlayer();
   showNow();
@@ -646,11 +658,12 @@ function show() {
   showWhy();
 }
 
-/** The numbers that have flowed back along an edge by now. */
-function flowing(value, operation) {
+/** Write along an edge the numbers that have flowed back by now. */
+function paintLabel({ element, value, operation }) {
   const texts = operations[operation].contributions.flatMap((c, k) =>
     c.to === value && happens[operation][k].pull <= state.position ? [number(arrays[c.array].numbers[0])] : []);
-  return texts.length ? `↑ ${texts.join(" + ")}` : "";
+  const text = texts.length ? `↑ ${texts.join(" + ")}` : "";
+  if (element.textContent !== text) element.textContent = text;
 }
 
 const stepAt = (position) => (position ? steps[position - 1] : null);
@@ -677,22 +690,24 @@ function light() {
 /** What happens in a step, in a few words. */
 function words(step) {
   if (!step) return "nothing has been computed yet";
-  const name = values[step.value].name;
+  const name = brief(values[step.value].name);
   const o = operations[step.operation];
   const c = o?.contributions?.[step.contribution];
-  const more = c?.waiting ? `, and waits for ${c.waiting} more` : "";
   switch (step.kind) {
     case "forward": return `${o.rule} gives ${name}`;
     case "start": return `the gradient of ${name} is given`;
     case "pull": return `${o.rule} gives ${name} its share`;
     case "sum": return `the share of ${name} is summed over ${axes(c)}`;
     case "hook": return `hooks change the gradient of ${name}`;
-    default: return given[step.value].length > 1 || isFirstOfMore(step) ? `the share joins the gradient of ${name}${more}`
-      : `the share is the gradient of ${name}`;
+    default: return arriving(name, c, given[step.value].length);
   }
 }
 
-const isFirstOfMore = (step) => operations[step.operation].contributions[step.contribution].waiting > 0;
+function arriving(name, c, parts) {
+  if (parts === 1) return `${name} has its gradient`;
+  return c.waiting ? `a share arrives at ${name}, which waits for ${c.waiting} more` : `the last share arrives at ${name}`;
+}
+
 const axes = (c) => `${c.axes.length > 1 ? "axes" : "axis"} ${c.axes.join(", ")}`;
 
 function showPlayer() {
@@ -735,7 +750,7 @@ function picture(array, of) {
   const share = (x) => (x ? `${number(100 * x)} %` : "none");
   const rows = { min, mean, max, norm, "zeros": share(zeros), "not finite": share(non_finite) };
   return make("figure", {},
-    make("img", { class: "thumb", src: array.map, width: width * 3, height: height * 3, alt: `heat map, ${shapeOf(array)}` }),
+    make("img", { class: "thumb", src: array.map, width: width * 2, height: height * 2, alt: `heat map, ${shapeOf(array)}` }),
     make("dl", { class: "stats" }, ...Object.entries(rows).filter(([, x]) => x !== undefined).map(([name, x]) =>
       make("div", {}, make("dt", {}, name), make("dd", { title: String(x) }, typeof x === "number" ? number(x) : x)))),
     of !== null && (whys[of]?.length ?? 0) > 0 && make("div", {}, make("span", { class: "label" }, "its largest entries"),
@@ -761,21 +776,19 @@ function source(o) {
 function showNow() {
   const step = stepAt(state.position);
   const o = step && operations[step.operation];
-  const head = make("h2", {}, capital(words(step)));
+  const head = make("h2", {}, words(step));
   const said = !step ? make("p", {}, "Leaves and constants are there; all else is still to come. → makes a step, space plays.") : null;
   $("now").replaceChildren(...[
     make("p", { class: "kicker" }, step ? (step.kind === "forward" ? "Forward" : "Backward") : "Before the first step"), head, said,
     o && make("p", { class: "formula" }, o.formula), ...(step ? happening(step, o) : []), o && source(o)].filter(Boolean));
 }
 
-const capital = (text) => text[0].toUpperCase() + text.slice(1);
-
 function happening(step, o) {
   const c = o?.contributions?.[step.contribution];
   const name = values[step.value].name;
   switch (step.kind) {
     case "forward":
-      return [sum(...o.inputs.map((i) => shown(values[i.value].array, values[i.value].name)), sign("→"), shown(step.array, name))];
+      return [sum(...o.inputs.map((i) => shown(values[i.value].array, brief(values[i.value].name))), sign("→"), shown(step.array, name))];
     case "start": return [sum(shown(step.array, `gradient of ${name}`, { gradient: true }))];
     case "hook": return [sum(shown(step.before, "before", { gradient: true }), sign("→"), shown(step.array, "after", { gradient: true }))];
     case "pull": return [product(o, c)];
@@ -788,11 +801,11 @@ function happening(step, o) {
 function product(o, c) {
   const up = shown(gradientOf(o.output, Infinity).array, `upstream, gradient of ${values[o.output].name}`, { gradient: true });
   const local = c.local ? [sign("×"), shown(c.local.array, localLabel(o, c))] : [];
-  return sum(up, ...local, sign("→"), shown(c.pulled, `share of ${values[c.to].name}`, { gradient: true }));
+  return sum(up, ...local, sign("→"), shown(c.pulled, `share of ${brief(values[c.to].name)}`, { gradient: true }));
 }
 
 function localLabel(o, c) {
-  const ratio = `∂${values[o.output].name} / ∂${tail(values[c.to].name, 24)}`;
+  const ratio = `∂${values[o.output].name} / ∂${brief(values[c.to].name)}`;
   if (c.local.name) return `local derivative ${ratio} = ${c.local.name}`;
   return `local derivative ${ratio}${c.local.per === "both" ? ", a row for each entry of the output" : ""}`;
 }
@@ -806,7 +819,7 @@ function summed(c) {
 function joined(step, c) {
   const had = gradientOf(step.value, state.position - 1);
   const name = values[step.value].name;
-  const total = shown(c.total, c.waiting ? "so far" : `gradient of ${name}`, { gradient: true, of: c.waiting ? null : step.value });
+  const total = shown(c.total, c.waiting ? "so far" : `gradient of ${brief(name)}`, { gradient: true, of: c.waiting ? null : step.value });
   const waits = c.waiting ? make("p", { class: "formula" }, `waits for ${c.waiting} more`) : null;
   const parts = had ? [shown(had.array, "had arrived", { gradient: true }), sign("+"), shown(c.array, "joins", { gradient: true }), sign("="), total]
     : [total];
@@ -949,7 +962,7 @@ function termWords(term) {
     type: "button", class: "link", click: () => select({ why: { value: term.output, index: term.index }, value: term.output }),
   }, `${entry(`${values[term.output].name}.grad`, term.index)} ${number(term.upstream)}`);
   const local = term.name ? `${term.name} ${number(term.local)}` : `local derivative ${number(term.local)}`;
-  return make("p", {}, "through ", toValue(term.output, o.rule), o.source ? `, ${o.source}` : "", make("br"), "upstream ", up, ` × ${local}`);
+  return make("p", {}, "through ", toValue(term.output, o.rule), o.source ? `, ${o.source}` : "", make("br"), "upstream ", up, make("br"), `× ${local}`);
 }
 
 // ---- acting ---------------------------------------------------------------------------------------------------------
@@ -1166,7 +1179,7 @@ function listen() {
 /** The width of a letter in the boxes, whatever font there is. */
 function measureLetter() {
   const probe = make("span", { class: "node" }, "0".repeat(100));
-  Object.assign(probe.style, { padding: 0, border: 0, visibility: "hidden" });
+  Object.assign(probe.style, { padding: 0, border: 0, visibility: "hidden", contain: "none", contentVisibility: "visible" });
   document.body.append(probe);
   letter = probe.getBoundingClientRect().width / 100;
   probe.remove();
@@ -1183,7 +1196,7 @@ function start() {
   for (const id of ["slider", "marks"]) $(id).style.setProperty("--split", split);
   measureLetter();
   draw();
-  fit(0.7);
+  fit(0.85);
   $("graph").scrollTo({ top: 0, behavior: "instant" });
   show();
   listen();

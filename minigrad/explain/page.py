@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from html import escape
 from importlib.resources import files
 from itertools import islice
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.definitions import DEFINITIONS
 from minigrad.explain.picture import CELLS, _matrix, heat_map
 from minigrad.explain.recording import Contribution, Explanation, Operation, Step, Value, call
 from minigrad.explain.text import _plain, summary
@@ -25,10 +27,12 @@ from minigrad.explain.why import Why, local_derivatives, why
 from minigrad.tensor import Array
 
 FEW = 64  # numbers of an array that are shown one by one; of a larger one a heat map
+HANDFUL = 4  # numbers that need no heat map
 MOST_WHYS = 1000  # entries of gradients that are taken apart beforehand
 LARGEST = 3  # of them for each larger array: those with the largest gradients
 MOST_TERMS = 8  # of one entry; the rest is one sum
-MOST_WORK = 30_000_000  # numbers that go through the rules for it
+MOST_WORK = 10_000_000  # numbers that go through the rules for it, and as many for local derivatives
+CALL, KERNEL = 2_500, 25_000  # numbers that take as long as what is around them; of a kernel the definition runs
 HEIGHT = 720  # of the page in a notebook
 
 
@@ -85,13 +89,13 @@ def _data(explanation: Explanation) -> dict[str, Any]:
     arrays = _Arrays()
     numbers = {id(v): i for i, v in enumerate(explanation.values)}
     places = {id(o): i for i, o in enumerate(explanation.operations)}
-    work = _Work()
+    locals_ = _locals(explanation.operations, arrays)
     return {
         "output": numbers[id(explanation.output)],
         "values": [_value(v, arrays, places) for v in explanation.values],
-        "operations": [_operation(o, arrays, numbers, work) for o in explanation.operations],
+        "operations": [_operation(o, arrays, numbers, locals_) for o in explanation.operations],
         "steps": _steps(explanation, arrays, numbers, places),
-        "whys": _whys(explanation, numbers, places, work),
+        "whys": _whys(explanation, numbers, places),
         "arrays": [_array(a) for a in arrays.kept],
     }
 
@@ -111,7 +115,9 @@ def _value(v: Value, arrays: _Arrays, places: dict[int, int]) -> dict[str, Any]:
     }
 
 
-def _operation(o: Operation, arrays: _Arrays, numbers: dict[int, int], work: _Work) -> dict[str, Any]:
+def _operation(
+    o: Operation, arrays: _Arrays, numbers: dict[int, int], locals_: dict[int, dict[str, Any]]
+) -> dict[str, Any]:
     return {
         "rule": o.name,
         "formula": o.formula,
@@ -125,7 +131,7 @@ def _operation(o: Operation, arrays: _Arrays, numbers: dict[int, int], work: _Wo
             {
                 "to": numbers[id(c.to)],
                 "parameter": c.parameter,
-                "local": _local(c, arrays, work),
+                "local": locals_.get(id(c)),
                 "pulled": arrays.number(c.pulled),
                 "axes": list(c.axes),
                 "array": arrays.number(c.array),
@@ -160,13 +166,16 @@ def _before(step: Step, arrays: _Arrays) -> dict[str, Any]:
 
 
 def _array(a: Array) -> dict[str, Any]:
-    """The numbers, if they are few; else what `summary` says of them, and a heat map of one pixel a cell."""
+    """The numbers, if they are few; else what `summary` says of them. Beyond a handful, a heat map, a pixel a cell."""
     found: dict[str, Any] = {"shape": list(a.shape), "dtype": a.dtype.name}
-    if a.size <= FEW or a.dtype.kind not in "biuf":
+    if a.dtype.kind not in "biuf":
         return found | {"numbers": [_number(x) for x in islice(a.flat, FEW)]}
-    rows, columns = _matrix(a).shape
-    image = heat_map(a, min(columns, CELLS), min(rows, CELLS))
-    return found | {"summary": {k: _plain(x) for k, x in summary(a).items() if k not in found}, "map": image}
+    if a.size > HANDFUL:
+        rows, columns = _matrix(a).shape
+        found["map"] = heat_map(a, min(columns, CELLS), min(rows, CELLS))
+    if a.size <= FEW:
+        return found | {"numbers": [_number(x) for x in a.flat]}
+    return found | {"summary": {k: _plain(x) for k, x in summary(a).items() if k not in found}}
 
 
 def _number(x: Any) -> Any:
@@ -180,33 +189,47 @@ def _number(x: Any) -> Any:
 
 
 class _Work:
-    """What may still be spent on taking gradients apart."""
+    """What may still be spent on columns of local derivatives."""
 
     def __init__(self) -> None:
-        self.entries, self.left = MOST_WHYS, MOST_WORK
+        self.left = MOST_WORK
 
-    def spend(self, contributions: list[Contribution], times: int) -> bool:
-        """Whether there is enough left to find this many columns of local derivatives."""
-        cost = times * sum(
-            c.operation.output.array.size + sum(np.size(x) for x in c.operation.arguments) for c in contributions
-        )
+    def spend(self, contributions: list[Contribution], columns: int) -> bool:
+        """Whether there was enough left for this many columns."""
+        cost = columns * sum(map(_cost, contributions))
         if cost > self.left:
             return False
         self.left -= cost
         return True
 
 
-def _local(c: Contribution, arrays: _Arrays, work: _Work) -> dict[str, Any] | None:
-    """The local derivatives of a small operation, in the smallest of three shapes.
+def _cost(c: Contribution) -> int:
+    o = c.operation
+    call = KERNEL if any(d.fast is o.rule for d in DEFINITIONS) else CALL
+    return call + o.output.array.size + sum(np.size(x) for x in o.arguments)
+
+
+def _locals(operations: list[Operation], arrays: _Arrays) -> dict[int, dict[str, Any]]:
+    """The local derivatives of small operations, by the id of the contribution; the smallest first."""
+    work = _Work()
+    small = [c for o in operations for c in o.contributions if 0 < max(o.output.array.size, c.to.array.size) <= FEW]
+    small.sort(key=lambda c: c.to.array.size)
+    return {id(c): found for c in small if work.spend([c], c.to.array.size) and (found := _local(c, arrays))}
+
+
+def _local(c: Contribution, arrays: _Arrays) -> dict[str, Any] | None:
+    """In the smallest of three shapes.
 
     per: "output" where each entry of the output depends on one entry of the input at most, "input" the other way
     round, else "both", a matrix with a row for each entry of the output. name: of the value that they are.
     """
     shape, to = c.operation.output.array.shape, c.to.array.shape
-    if not 0 < c.operation.output.array.size * c.to.array.size <= FEW * FEW or not work.spend([c], c.to.array.size):
-        return None
-    columns = [local_derivatives(c, index).reshape(-1) for index in np.ndindex(to)]
-    matrix = np.stack(columns, axis=1)
+    matrix = np.zeros((c.operation.output.array.size, c.to.array.size))
+    for column, index in enumerate(np.ndindex(to)):
+        try:
+            matrix[:, column] = local_derivatives(c, index).reshape(-1)
+        except ValueError:  # as below
+            return None
     used = matrix != 0
     per, found = "both", matrix
     if np.all(used.sum(1) <= 1):
@@ -220,30 +243,29 @@ def _local(c: Contribution, arrays: _Arrays, work: _Work) -> dict[str, Any] | No
     return {"per": per, "array": arrays.number(found), "name": name}
 
 
-def _whys(
-    explanation: Explanation, numbers: dict[int, int], places: dict[int, int], work: _Work
-) -> dict[int, list[dict[str, Any]]]:
-    """By the number of the value: its entries taken apart, all of a small one, of a large one the largest."""
-    found: dict[int, list[dict[str, Any]]] = {}
-    for v in explanation.values:
-        if v.gradient is not None and v.gradient.size:
-            parts = [_why(w, numbers, places) for w in _taken_apart(v, v.gradient, work)]
-            found |= {numbers[id(v)]: parts} if parts else {}
-    return found
-
-
-def _taken_apart(v: Value, gradient: Array, work: _Work) -> Iterator[Why]:
-    count = gradient.size if gradient.size <= FEW else LARGEST
-    count = min(count, work.entries)
-    size = np.where(np.isfinite(gradient), np.abs(gradient), np.inf)
-    for at in np.sort(np.argsort(-size, axis=None, kind="stable")[:count]):
+def _whys(explanation: Explanation, numbers: dict[int, int], places: dict[int, int]) -> dict[int, list[dict[str, Any]]]:
+    """By the number of the value: entries of its gradient taken apart, as many as may be."""
+    work = _Work()
+    found: dict[int, dict[int, dict[str, Any]]] = {}
+    for v, at in islice(_entries(explanation.values), MOST_WHYS):
         if not work.spend(v.contributions, 1):
-            return
-        work.entries -= 1
-        try:
-            yield why(v, tuple(int(i) for i in np.unravel_index(at, gradient.shape)), MOST_TERMS)
-        except ValueError:  # a rule for arrays only, with too much to probe: `explanation.why` says so
-            return
+            continue
+        index = tuple(int(i) for i in np.unravel_index(at, v.array.shape))
+        with suppress(ValueError):  # a rule for arrays only, with too much to probe: `explanation.why` says so
+            found.setdefault(numbers[id(v)], {})[at] = _why(why(v, index, MOST_TERMS), numbers, places)
+    return {v: [parts[at] for at in sorted(parts)] for v, parts in found.items()}
+
+
+def _entries(values: list[Value]) -> Iterator[tuple[Value, int]]:
+    """First the largest of every gradient, then the others of the small ones."""
+    largest = {}
+    for v in values:
+        if v.gradient is not None:
+            size = np.where(np.isfinite(v.gradient), np.abs(v.gradient), np.inf)
+            largest[v] = np.argsort(-size, axis=None, kind="stable")[: max(LARGEST, FEW * (v.gradient.size <= FEW))]
+    for part in (slice(LARGEST), slice(LARGEST, None)):
+        for v, order in largest.items():
+            yield from ((v, int(at)) for at in order[part])
 
 
 def _why(w: Why, numbers: dict[int, int], places: dict[int, int]) -> dict[str, Any]:
