@@ -4,6 +4,7 @@
 
 const { values, operations, steps, arrays, whys, output } = JSON.parse(document.getElementById("data").textContent);
 const MOST_UNFOLDED = 500; // operations; beyond that modules start folded
+const MOST_BOXES = 60; // that are then shown
 const BEAT = 1100; // milliseconds of a step while playing
 
 const $ = (id) => document.getElementById(id);
@@ -145,6 +146,19 @@ function readModules(group, chain) {
   for (const child of group.children) {
     if (typeof child === "number") chains[child] = chain;
     else readModules(child, [...chain, child]);
+  }
+}
+
+/** Of a large graph, unfold the outer modules as long as the boxes are few. */
+function foldAtFirst() {
+  state.folded = new Set(groups.keys());
+  let boxes = root.children.length;
+  const level = [root];
+  for (const group of level) { // grows while it is walked
+    if (group !== root && boxes + group.children.length - 1 > MOST_BOXES) continue;
+    if (group !== root) boxes += group.children.length - 1;
+    state.folded.delete(group.id);
+    level.push(...group.children.filter((child) => typeof child !== "number"));
   }
 }
 
@@ -1056,7 +1070,7 @@ function listOf(group) {
     const isFolded = state.folded.has(child.id);
     const name = group.path && child.path.startsWith(group.path + ".") ? child.path.slice(group.path.length + 1) : child.path;
     return make("li", {}, make("button", {
-      type: "button", "aria-expanded": !isFolded, "data-group": child.id, click: () => toggleFromOutline(child),
+      type: "button", "aria-expanded": String(!isFolded), "data-group": child.id, click: () => toggleFromOutline(child),
     }, make("span", { class: "turn", "aria-hidden": "true" }, isFolded ? "▸" : "▾"), make("span", {}, name),
     make("span", {}, String(child.members.length))), listOf(child));
   }));
@@ -1189,7 +1203,7 @@ function start() {
   readTimeline();
   root = moduleTree();
   readModules(root, []);
-  if (operations.length > MOST_UNFOLDED) state.folded = new Set(groups.keys());
+  if (operations.length > MOST_UNFOLDED) foldAtFirst();
   $("counts").textContent = `${plural(operations.length, "operation")}, ${plural(values.length, "value")}`;
   $("slider").max = steps.length;
   const split = `${(100 * (firstBackward() - 1)) / steps.length}%`;
