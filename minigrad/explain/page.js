@@ -28,11 +28,11 @@ function drawn(tag, attributes) {
   return element;
 }
 
-const WORDS = { nan: "NaN", inf: "∞", "-inf": "−∞", true: "true", false: "false" };
+const WORDS = new Map([["nan", "NaN"], ["inf", "∞"], ["-inf", "−∞"]]);
 
 /** A number to four digits. */
 function number(x) {
-  if (typeof x !== "number") return WORDS[String(x)] ?? String(x);
+  if (typeof x !== "number") return WORDS.get(x) ?? String(x);
   const size = Math.abs(x);
   const short = Number.isInteger(x) && size < 1e6 ? String(x)
     : size >= 1e-4 && size < 1e6 ? String(Number(x.toPrecision(4)))
@@ -247,7 +247,7 @@ function build(box) {
     focus: (event) => event.target.matches(":focus-visible") && trace(box.value), blur: () => trace(null),
   }, name, make("span", { class: "panes" }, box.shown, box.gradient));
   Object.assign(box.element.style, { width: `${box.width}px`, height: `${box.height}px` });
-  box.shown.style.minWidth = `${box.panes[0].width}px`;
+  [box.shown, box.gradient].forEach((pane, i) => (pane.style.minWidth = `${box.panes[i].width}px`));
   box.painted = null;
   return box.element;
 }
@@ -886,10 +886,10 @@ function valueDetails(v, close) {
 }
 
 function inputsOf(o) {
-  return [make("h3", {}, "Inputs"), ...o.inputs.map(({ parameter, value }) => {
+  return [make("h3", {}, "Inputs"), sum(...o.inputs.map(({ parameter, value }) => {
     const label = make("span", {}, `${parameter}: `, toValue(value));
     return isKnown(value) ? shown(values[value].array, label) : missing(label);
-  })];
+  }))];
 }
 
 /** The gradient by now, and the contributions that made it. */
@@ -1108,6 +1108,12 @@ function fit(least = 0.1) {
   zoomTo(Math.max(least, Math.min(1.4, (graph.clientWidth - 16) / size.width, (graph.clientHeight - 16) / size.height)));
 }
 
+function lookAtTheBeginning() {
+  const first = boxOf[operations[0]?.output ?? output];
+  const middle = (first.x + first.width / 2) * state.zoom + parseFloat($("canvas").style.marginLeft);
+  $("graph").scrollTo({ left: middle - $("graph").clientWidth / 2, top: 0, behavior: "instant" });
+}
+
 /** Bring a box into view. */
 function follow(box) {
   if (!box) return;
@@ -1211,7 +1217,7 @@ function start() {
   measureLetter();
   draw();
   fit(0.85);
-  $("graph").scrollTo({ top: 0, behavior: "instant" });
+  lookAtTheBeginning();
   show();
   listen();
   document.documentElement.dataset.ready = "true";

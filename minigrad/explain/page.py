@@ -31,7 +31,7 @@ HANDFUL = 4  # numbers that need no heat map
 MOST_WHYS = 1000  # entries of gradients that are taken apart beforehand
 LARGEST = 3  # of them for each larger array: those with the largest gradients
 MOST_TERMS = 8  # of one entry; the rest is one sum
-MOST_WORK = 10_000_000  # numbers that go through the rules for it, and as many for local derivatives
+MOST_WORK = 20_000_000  # numbers that go through the rules for it, and as many for local derivatives
 CALL, KERNEL = 2_500, 25_000  # numbers that take as long as what is around them; of a kernel the definition runs
 HEIGHT = 720  # of the page in a notebook
 

@@ -25,7 +25,8 @@ def summary(array: Array) -> dict[str, Any]:
     found: dict[str, Any] = {"shape": array.shape, "dtype": array.dtype.name}
     if finite.size:
         found |= {"min": float(np.min(finite)), "mean": float(np.mean(finite)), "max": float(np.max(finite))}
-        found["norm"] = float(np.sqrt(np.sum(finite * finite)))
+        with np.errstate(over="ignore"):
+            found["norm"] = float(np.sqrt(np.sum(finite * finite)))
     share = 1 / max(array.size, 1)
     found["zeros"] = float(np.count_nonzero(array == 0) * share)
     return found | {"non_finite": (array.size - finite.size) * share}
