@@ -91,7 +91,6 @@ function gradientOf(v, position = state.position) {
 }
 
 const isKnown = (v, position = state.position) => knownAt[v] <= position;
-const firstBackward = () => steps.findIndex((step) => step.kind !== "forward") + 1;
 
 /** Why there is no gradient to be seen. */
 function absence(v) {
@@ -240,7 +239,7 @@ function build(box) {
   box.shown = make("span", { class: "pane" });
   box.gradient = make("span", { class: "pane" });
   box.element = make("button", {
-    type: "button", class: `node ${kind}`, "data-value": box.value, "data-module": box.group?.path,
+    type: "button", class: `node ${kind}`, "data-value": box.value, "data-module": box.group?.path, "data-group": box.group?.id,
     click: (event) => press(box, event.target),
     dblclick: () => box.group && toggle(box.group),
     mouseenter: () => trace(box.value), mouseleave: () => trace(null),
@@ -541,7 +540,7 @@ function hull(group, placed, x, y) {
   const element = make("div", { class: "hull" });
   Object.assign(element.style, { left: `${x}px`, top: `${y}px`, width: `${placed.width}px`, height: `${placed.height}px` });
   const button = make("button", {
-    type: "button", class: "unfolded", title: "Fold", "aria-expanded": "true", "data-module": group.path, click: () => toggle(group),
+    type: "button", class: "unfolded", title: "Fold", "aria-expanded": "true", "data-module": group.path, "data-group": group.id, click: () => toggle(group),
     "aria-label": `Fold module ${group.path}, ${plural(group.members.length, "operation")}`,
   }, `▾ ${group.path}`);
   Object.assign(button.style, { left: `${x + 6}px`, top: `${y + 4}px`, maxWidth: `${placed.width - 12}px` });
@@ -881,7 +880,7 @@ function valueDetails(v, close) {
     isKnown(v) ? shown(value.array, value.name) : missing(value.name),
     make("h3", {}, o ? "Upstream gradient" : "Gradient"), ...gradientDetails(v),
     ...(o ? sharesOf(value.operation) : []),
-    ...differencesOf(value),
+    ...differencesOf(v),
   ];
 }
 
@@ -922,12 +921,12 @@ function sharesOf(at) {
   })];
 }
 
-function differencesOf(value) {
-  if (!value.differences.length || !gradientOf(values.indexOf(value))) return [];
+function differencesOf(v) {
+  if (!values[v].differences.length || !gradientOf(v)) return [];
   const cell = (x) => make("td", { title: String(x) }, number(x));
   return [make("h3", {}, "Finite differences"), make("table", {},
     make("tr", {}, ...["entry", "gradient", "difference", "apart"].map((text) => make("th", {}, text))),
-    ...value.differences.map(({ index, gradient, difference }) => make("tr", {},
+    ...values[v].differences.map(({ index, gradient, difference }) => make("tr", {},
       make("td", {}, entry("grad", index)), cell(gradient), cell(difference), cell(Math.abs(gradient - difference)))))];
 }
 
@@ -1005,9 +1004,8 @@ function select({ value, group, why }) {
 
 function toggle(group) {
   if (!state.folded.delete(group.id)) state.folded.add(group.id);
-  state.group = state.group === group || state.group === null ? state.group : null;
   redraw();
-  const element = $("boxes").querySelector(`[data-module=${CSS.escape(group.path)}]`);
+  const element = $("boxes").querySelector(`[data-group=${CSS.escape(group.id)}]`);
   element?.focus({ preventScroll: true });
 }
 
@@ -1071,6 +1069,7 @@ function listOf(group) {
     const name = group.path && child.path.startsWith(group.path + ".") ? child.path.slice(group.path.length + 1) : child.path;
     return make("li", {}, make("button", {
       type: "button", "aria-expanded": String(!isFolded), "data-group": child.id, click: () => toggleFromOutline(child),
+      "aria-label": `Module ${child.path}, ${plural(child.members.length, "operation")}`,
     }, make("span", { class: "turn", "aria-hidden": "true" }, isFolded ? "▸" : "▾"), make("span", {}, name),
     make("span", {}, String(child.members.length))), listOf(child));
   }));
@@ -1212,7 +1211,7 @@ function start() {
   if (operations.length > MOST_UNFOLDED) foldAtFirst();
   $("counts").textContent = `${plural(operations.length, "operation")}, ${plural(values.length, "value")}`;
   $("slider").max = steps.length;
-  const split = `${(100 * (firstBackward() - 1)) / steps.length}%`;
+  const split = `${(100 * operations.length) / steps.length}%`;
   for (const id of ["slider", "marks"]) $(id).style.setProperty("--split", split);
   measureLetter();
   draw();

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from functools import cache
 from html import unescape
 
@@ -179,10 +180,16 @@ def test_a_rule_that_cannot_be_taken_apart_does_no_harm():
     assert {names[int(v)] for v in found["whys"]} == {"t1", "t2", "t3"}
 
 
-def test_what_is_taken_apart_is_bounded():
+def test_what_is_taken_apart_is_bounded(monkeypatch):
     model = SequenceClassifier(16, 10, 4, 3, 32, 4, 64, rng=np.random.default_rng(0))
     found = data(mg.explain(np.sum(model(np.ones((64, 4, 16), np.float32)))))
     assert 100 < sum(len(parts) for parts in found["whys"].values()) <= 1000
+    explanation = mg.explain(network()[0])
+    monkeypatch.setattr(sys.modules["minigrad.explain.page"], "MOST_WORK", 20_000)
+    found = data(explanation)
+    assert 0 < sum(len(parts) for parts in found["whys"].values()) < 10
+    local = [c["local"] for o in found["operations"] for c in o["contributions"]]
+    assert 0 < sum(part is not None for part in local) < len(local)
 
 
 def test_a_notebook_shows_the_page_in_a_frame_that_can_touch_nothing():
@@ -350,6 +357,10 @@ def test_keys_step_play_and_open(opened):
     page.locator("#slider").focus()
     page.keyboard.press("End")
     assert position() == count
+    page.locator("#back").focus()
+    page.keyboard.press("Space")  # presses it
+    assert position() == count - 1
+    assert page.locator("#play").get_attribute("aria-label") == "Play"
 
 
 @needs_browser
@@ -358,6 +369,7 @@ def test_tab_reaches_every_control_and_each_has_a_name(opened):
     page.evaluate("foldAll(true)")
     page.keyboard.press("End")
     page.locator(".node").nth(2).click()
+    page.evaluate("select({why: {value: 0, index: [0, 0]}})")
     page.locator("#modules summary").click()
     focusable = "a[href], button, input, summary"
     everything = page.evaluate(
@@ -370,14 +382,13 @@ def test_tab_reaches_every_control_and_each_has_a_name(opened):
         page.keyboard.press("Tab")
         seen.add(
             page.evaluate(
-                "q => { const x = document.activeElement; x.dataset.seen = 1;"
-                " return [...document.querySelectorAll(q)].indexOf(x) }",
+                "q => { const x = document.activeElement; return [...document.querySelectorAll(q)].indexOf(x) }",
                 focusable,
             )
         )
     assert len(seen - {-1}) == everything
     nameless = page.evaluate(
-        """q => [...document.querySelectorAll(q)].filter(x => !(x.getAttribute("aria-label") || x.textContent).trim())
+        """q => [...document.querySelectorAll(q)].filter(x => !/[a-z]{2}/i.test(x.getAttribute("aria-label") || x.textContent))
             .map(x => x.outerHTML)""",
         focusable,
     )
@@ -406,6 +417,17 @@ def test_each_number_opens_a_why_whose_terms_add_up(program, opened):
             np.testing.assert_allclose(sum(parts), real, rtol=1e-9, atol=1e-12)
             assert float(terms.get_attribute("data-real")) == real
             assert "add up to the gradient" in terms.inner_text()
+
+
+@needs_browser
+def test_the_smaller_terms_of_a_why_are_one_line(opened):
+    x = leaf(1.0)
+    page = opened(mg.explain(np.sum(x * np.arange(1.0, 21.0))))
+    page.keyboard.press("End")
+    page.locator('.node[data-value="0"] .pane').last.locator("[data-at]").click()
+    parts = page.locator("#why [data-value]").evaluate_all("all => all.map(x => Number(x.dataset.value))")
+    assert parts == [20, 19, 18, 17, 16, 15, 14, 13, 78]
+    assert "in 12 smaller terms" in page.locator("#why").inner_text()
 
 
 @needs_browser
@@ -449,6 +471,10 @@ def test_accumulation_and_the_sum_over_a_broadcast_are_steps_of_their_own(opened
         page.keyboard.press("ArrowRight")
         texts.append(page.locator("#now").inner_text())
     assert any("summed over axis 0: 1" in text and "3 × 1, as broadcast" in text for text in texts)
+    page.locator(".node", has_text="multiply").click()
+    details = page.locator("#details").inner_text()
+    assert "3 × 1, as broadcast" in details
+    assert "= c1" in details  # the local derivative
 
 
 @needs_browser
@@ -480,6 +506,22 @@ def test_pointing_at_a_value_lights_the_ways_its_gradient_took(opened):
     assert lit == {"w", "t4", "t5", "t6", "t7", "t8"}
     page.mouse.move(5, 400)
     assert page.locator(".traced").count() == 0
+
+
+@needs_browser
+def test_a_way_that_no_gradient_has_gone_yet_stays_dark(opened):
+    x = leaf(1.0)
+    y, z = np.exp(x), np.sin(x)
+    explanation = mg.explain(y * z)
+    page = opened(explanation)
+    first = next(i for i, step in enumerate(explanation.steps, 1) if step.kind == "add" and step.waiting)
+    page.evaluate(f"goTo({first})")
+    page.locator('.node[data-value="0"]').hover()
+    assert page.locator(".node.traced b").all_inner_texts() == ["x", "z", "t1"]
+    page.keyboard.press("End")
+    page.locator('.node[data-value="1"]').hover()
+    page.locator('.node[data-value="0"]').hover()
+    assert page.locator(".node.traced b").all_inner_texts() == ["x", "y", "z", "t1"]
 
 
 @needs_browser
