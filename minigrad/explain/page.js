@@ -740,7 +740,8 @@ function showPlayer() {
 /** An array with a label. of: the value whose finished gradient it is, so that its numbers open their why. */
 function shown(a, label, { gradient = false, of = null } = {}) {
   const array = arrays[a];
-  const element = make("div", { class: gradient ? "array gradient" : "array", "data-array": a });
+  const wide = array.shape.length > 1 && array.shape.at(-1) > 5;
+  const element = make("div", { class: ["array", gradient && "gradient", wide && "wide"].filter(Boolean).join(" ") });
   element.append(array.numbers ? numbersOf(array, of) : picture(array, of));
   return make("div", { class: "term" }, make("span", { class: "label" }, label), element);
 }
