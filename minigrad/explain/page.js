@@ -204,7 +204,7 @@ function small(a) {
 
 /** Numbers in rows and columns, with space between matrices; a long vector in several rows. */
 function table(array, cell) {
-  const columns = array.shape.length === 1 ? Math.min(array.shape[0], 5) : (array.shape.at(-1) ?? 1);
+  const columns = array.shape.length === 1 ? Math.min(array.shape[0], 4) : (array.shape.at(-1) ?? 1);
   const grid = make("span", { class: "grid" });
   grid.style.gridTemplateColumns = `repeat(${Math.max(columns, 1)}, auto)`;
   const matrix = array.shape.length > 2 ? array.shape.at(-1) * array.shape.at(-2) : Infinity;
@@ -987,7 +987,9 @@ function goTo(position) {
   state.position = moved;
   show();
   const step = stepAt(moved);
-  if (step) follow(boxOf[step.kind === "add" ? step.value : operations[step.operation]?.output ?? step.value]);
+  if (!step) return;
+  const shown = [boxOf[operations[step.operation]?.output], boxOf[step.value]];
+  follow(...(step.kind === "add" ? shown.reverse() : shown));
 }
 
 /** Select a value, a module or an entry to be explained; nothing selects nothing. */
@@ -1114,20 +1116,31 @@ function lookAtTheBeginning() {
   $("graph").scrollTo({ left: middle - $("graph").clientWidth / 2, top: 0, behavior: "instant" });
 }
 
-/** Bring a box into view. */
-function follow(box) {
-  if (!box) return;
-  const graph = $("graph"), margin = 24;
-  const sideways = parseFloat($("canvas").style.marginLeft), down = parseFloat($("canvas").style.marginTop);
-  const left = box.x * state.zoom + sideways, top = box.y * state.zoom + down;
-  const right = left + box.width * state.zoom, bottom = top + box.height * state.zoom;
+/** Bring these boxes into view; the first alone where they are too far apart. */
+function follow(...wanted) {
+  const found = wanted.filter(Boolean);
+  if (!found.length) return;
+  const graph = $("graph"), around = surrounding(found);
+  const fits = around.right - around.left <= graph.clientWidth && around.bottom - around.top <= graph.clientHeight;
+  if (!fits && found.length > 1) return follow(found[0]);
+  const { left, top, right, bottom } = around;
   const inside = left >= graph.scrollLeft && right <= graph.scrollLeft + graph.clientWidth
     && top >= graph.scrollTop && bottom <= graph.scrollTop + graph.clientHeight;
   if (inside) return;
   const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth";
-  graph.scrollTo({
-    left: (left + right - graph.clientWidth) / 2, top: Math.max(0, Math.min(top - margin, (top + bottom - graph.clientHeight) / 2)), behavior,
-  });
+  graph.scrollTo({ left: (left + right - graph.clientWidth) / 2, top: (top + bottom - graph.clientHeight) / 2, behavior });
+}
+
+/** Where these boxes lie in what can be scrolled over, with a margin. */
+function surrounding(found) {
+  const style = $("canvas").style, margin = 12;
+  const sideways = parseFloat(style.marginLeft), down = parseFloat(style.marginTop);
+  return {
+    left: Math.min(...found.map((box) => box.x)) * state.zoom + sideways - margin,
+    top: Math.min(...found.map((box) => box.y)) * state.zoom + down - margin,
+    right: Math.max(...found.map((box) => box.x + box.width)) * state.zoom + sideways + margin,
+    bottom: Math.max(...found.map((box) => box.y + box.height)) * state.zoom + down + margin,
+  };
 }
 
 function drag() {

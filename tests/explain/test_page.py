@@ -508,6 +508,20 @@ def test_the_operation_at_hand_its_edges_and_its_line_are_shown(opened):
 
 
 @needs_browser
+def test_what_happens_is_always_in_view(opened):
+    page = opened(encoder())
+    hidden = page.evaluate(
+        """() => steps.map((_, i) => i + 1).filter(i => i % 3 === 0).filter(position => {
+            goTo(position);
+            const what = steps[position - 1].kind === "add" ? ".fresh" : ":is(.lit, .lit-value)";
+            const [graph, box] = ["#graph", `.node${what}`].map(x => document.querySelector(x).getBoundingClientRect());
+            return box.left < graph.left || box.right > graph.right || box.top < graph.top || box.bottom > graph.bottom;
+        })"""
+    )
+    assert hidden == []
+
+
+@needs_browser
 def test_pointing_at_a_value_lights_the_ways_its_gradient_took(opened):
     page = opened(mg.explain(*network()))
     page.locator('.node[data-value="0"]').hover()
