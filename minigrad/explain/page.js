@@ -62,7 +62,7 @@ function indexOf(at, shape) {
 
 const knownAt = values.map((v) => (v.operation === null ? 0 : Infinity)); // the position from which a value is known
 const arrivals = values.map(() => []); // of gradients: {at, array, waiting}
-const happens = operations.map((o) => o.contributions.map(() => ({}))); // when each contribution is pulled, summed, added
+const happens = operations.map((o) => o.contributions.map(() => ({}))); // when each share is pulled, summed, added
 const given = values.map(() => []); // the contributions that each value gets: [operation, number]
 const uses = values.map(() => []); // the operations that use each value, once for each input
 
@@ -73,8 +73,9 @@ function readTimeline() {
   steps.forEach((step, i) => {
     const at = i + 1;
     if (step.kind === "forward") knownAt[step.value] = at;
-    else if (step.kind === "start" || step.kind === "hook") arrivals[step.value].push({ at, array: step.array, waiting: 0 });
-    else {
+    else if (step.kind === "start" || step.kind === "hook") {
+      arrivals[step.value].push({ at, array: step.array, waiting: 0 });
+    } else {
       const c = operations[step.operation].contributions[step.contribution];
       happens[step.operation][step.contribution][step.kind] = at;
       if (step.kind === "add") {
@@ -239,7 +240,8 @@ function build(box) {
   box.shown = make("span", { class: "pane" });
   box.gradient = make("span", { class: "pane" });
   box.element = make("button", {
-    type: "button", class: `node ${kind}`, "data-value": box.value, "data-module": box.group?.path, "data-group": box.group?.id,
+    type: "button", class: `node ${kind}`, "data-value": box.value,
+    "data-module": box.group?.path, "data-group": box.group?.id,
     click: (event) => press(box, event.target),
     dblclick: () => box.group && toggle(box.group),
     mouseenter: () => trace(box.value), mouseleave: () => trace(null),
@@ -268,7 +270,8 @@ function paint(box) {
   if (box.painted === key) return;
   box.painted = key;
   const none = absence(box.value);
-  const missing = (text) => make("span", { class: text === "–" ? "absent" : "absent words", title: ABSENCE[text] }, text);
+  const missing = (text) =>
+    make("span", { class: text === "–" ? "absent" : "absent words", title: ABSENCE[text] }, text);
   box.shown.replaceChildren(
     make("span", { class: "caption" }, "value"), ...(known ? small(values[box.value].array) : [missing("–")]));
   const caption = gradient?.waiting ? `gradient, waits for ${gradient.waiting}` : "gradient";
@@ -278,7 +281,8 @@ function paint(box) {
   box.element.setAttribute("aria-label", spoken(box, known, gradient, none));
 }
 
-const said = (array) => (array.numbers?.length === 1 ? number(array.numbers[0]) : `${array.shape.join(" by ")} numbers`);
+const said = (array) =>
+  array.numbers?.length === 1 ? number(array.numbers[0]) : `${array.shape.join(" by ")} numbers`;
 
 function spoken(box, known, gradient, none) {
   const v = values[box.value];
@@ -287,7 +291,8 @@ function spoken(box, known, gradient, none) {
   const parts = box.group ? [`module ${box.group.path}, folded, ${plural(box.group.members.length, "operation")}`]
     : [`${v.name}, ${made}`];
   parts.push(known ? `value ${said(arrays[v.array])}` : "value not computed yet");
-  parts.push(gradient ? `gradient ${said(arrays[gradient.array])}` : none === "–" ? "gradient not computed yet" : ABSENCE[none]);
+  if (gradient) parts.push(`gradient ${said(arrays[gradient.array])}`);
+  else parts.push(none === "–" ? "gradient not computed yet" : ABSENCE[none]);
   if (gradient?.waiting) parts.push(`waits for ${gradient.waiting} more`);
   return parts.join(", ");
 }
@@ -472,8 +477,9 @@ function order(layers) {
     const near = sweep % 2 ? "down" : "up";
     for (const layer of sweep % 2 ? [...layers].reverse() : layers) {
       for (const cell of layer) {
-        const weight = cell[near].reduce((sum, [other]) => sum + other.pull, 0);
-        if (weight) cell.x = cell[near].reduce((sum, [other, shift]) => sum + other.pull * (other.x + shift), 0) / weight;
+        const weight = cell[near].reduce((all, [other]) => all + other.pull, 0);
+        const moment = cell[near].reduce((all, [other, shift]) => all + other.pull * (other.x + shift), 0);
+        if (weight) cell.x = moment / weight;
       }
       if (sweep < 8) layer.sort((a, b) => a.x - b.x);
       spread(layer);
@@ -483,11 +489,14 @@ function order(layers) {
 
 /** Move apart what overlaps, in this order; the one that pulls strongest stays where it is. */
 function spread(layer) {
-  const apart = (a, b) => (a.width + b.width) / 2 + (a.bend && b.bend ? 6 : GAP);
+  const apart = (i) => {
+    const [a, b] = [layer[i - 1], layer[i]];
+    return (a.width + b.width) / 2 + (a.bend && b.bend ? 6 : GAP);
+  };
   let middle = 0;
   layer.forEach((cell, i) => (middle = cell.pull > layer[middle].pull ? i : middle));
-  for (let i = middle + 1; i < layer.length; i++) layer[i].x = Math.max(layer[i].x, layer[i - 1].x + apart(layer[i - 1], layer[i]));
-  for (let i = middle - 1; i >= 0; i--) layer[i].x = Math.min(layer[i].x, layer[i + 1].x - apart(layer[i], layer[i + 1]));
+  for (let i = middle + 1; i < layer.length; i++) layer[i].x = Math.max(layer[i].x, layer[i - 1].x + apart(i));
+  for (let i = middle; i > 0; i--) layer[i - 1].x = Math.min(layer[i - 1].x, layer[i].x - apart(i));
 }
 
 /** Heights and sides; returns the level as what stands around it needs it. */
@@ -538,12 +547,14 @@ function drawLevel(placed, x, y, into) {
 
 function hull(group, placed, x, y) {
   const element = make("div", { class: "hull" });
-  Object.assign(element.style, { left: `${x}px`, top: `${y}px`, width: `${placed.width}px`, height: `${placed.height}px` });
+  const { width, height } = placed;
+  Object.assign(element.style, { left: `${x}px`, top: `${y}px`, width: `${width}px`, height: `${height}px` });
   const button = make("button", {
-    type: "button", class: "unfolded", title: "Fold", "aria-expanded": "true", "data-module": group.path, "data-group": group.id, click: () => toggle(group),
+    type: "button", class: "unfolded", title: "Fold", "aria-expanded": "true",
+    "data-module": group.path, "data-group": group.id, click: () => toggle(group),
     "aria-label": `Fold module ${group.path}, ${plural(group.members.length, "operation")}`,
   }, `▾ ${group.path}`);
-  Object.assign(button.style, { left: `${x + 6}px`, top: `${y + 4}px`, maxWidth: `${placed.width - 12}px` });
+  Object.assign(button.style, { left: `${x + 6}px`, top: `${y + 4}px`, maxWidth: `${width - 12}px` });
   return { element, button, start: group.start };
 }
 
@@ -692,7 +703,9 @@ function light() {
   const o = operations[step.operation];
   if (step.kind === "forward") {
     mark(boxOf[o.output]?.element, "lit-value");
-    for (const input of o.inputs) for (const e of edges.get(`${input.value}>${step.operation}`) ?? []) mark(e, "lit-value");
+    for (const { value } of o.inputs) {
+      for (const e of edges.get(`${value}>${step.operation}`) ?? []) mark(e, "lit-value");
+    }
   } else if (o) {
     mark(boxOf[o.output]?.element, "lit");
     for (const e of edges.get(`${step.value}>${step.operation}`) ?? []) mark(e, "lit");
@@ -718,7 +731,8 @@ function words(step) {
 
 function arriving(name, c, parts) {
   if (parts === 1) return `${name} has its gradient`;
-  return c.waiting ? `a share arrives at ${name}, which waits for ${c.waiting} more` : `the last share arrives at ${name}`;
+  if (!c.waiting) return `the last share arrives at ${name}`;
+  return `a share arrives at ${name}, which waits for ${c.waiting} more`;
 }
 
 const axes = (c) => `${c.axes.length > 1 ? "axes" : "axis"} ${c.axes.join(", ")}`;
@@ -737,6 +751,9 @@ function showPlayer() {
 
 // ---- arrays, at length ----------------------------------------------------------------------------------------------
 
+/** A gradient with a label; of: as below. */
+const gradientShown = (a, label, of = null) => shown(a, label, { gradient: true, of });
+
 /** An array with a label. of: the value whose finished gradient it is, so that its numbers open their why. */
 function shown(a, label, { gradient = false, of = null } = {}) {
   const array = arrays[a];
@@ -753,7 +770,8 @@ function numbersOf(array, of) {
     const index = indexOf(at, array.shape);
     return make("button", {
       type: "button", class: "number", title: `${x}: why?`, "data-index": index.join(","),
-      "aria-label": `why is ${entry(`${values[of].name}.grad`, index)} ${number(x)}`, click: () => select({ why: { value: of, index } }),
+      "aria-label": `why is ${entry(`${values[of].name}.grad`, index)} ${number(x)}`,
+      click: () => select({ why: { value: of, index } }),
     }, number(x));
   });
 }
@@ -764,10 +782,12 @@ function picture(array, of) {
   const share = (x) => (x ? `${number(100 * x)} %` : "none");
   const rows = { min, mean, max, norm, "zeros": share(zeros), "not finite": share(non_finite) };
   return make("figure", {},
-    make("img", { class: "thumb", src: array.map, width: width * 2, height: height * 2, alt: `heat map, ${shapeOf(array)}` }),
+    make("img", {
+      class: "thumb", src: array.map, width: width * 2, height: height * 2, alt: `heat map, ${shapeOf(array)}`,
+    }),
     make("dl", { class: "stats" }, ...Object.entries(rows).filter(([, x]) => x !== undefined).map(([name, x]) =>
       make("div", {}, make("dt", {}, name), make("dd", { title: String(x) }, typeof x === "number" ? number(x) : x)))),
-    of !== null && (whys[of]?.length ?? 0) > 0 && make("div", {}, make("span", { class: "label" }, "its largest entries"),
+    of !== null && whys[of] && make("div", {}, make("span", { class: "label" }, "its largest entries"),
       ...whys[of].map((w) => make("div", {}, make("button", {
         type: "button", class: "link", click: () => select({ why: { value: of, index: w.index } }),
       }, `${entry("", w.index)} = ${number(w.real)}`)))));
@@ -777,7 +797,10 @@ const missing = (label, text = "–") => make("div", { class: "term" }, make("sp
   make("span", { class: "absent", title: ABSENCE[text] }, text === "–" ? "– not yet" : text));
 const sign = (text) => make("span", { class: "sign", "aria-hidden": "true" }, text);
 const sum = (...parts) => make("div", { class: "sum" }, ...parts);
-const toValue = (v, text = values[v].name) => make("button", { type: "button", class: "link", click: () => select({ value: v }) }, text);
+const toValue = (v, text = values[v].name) =>
+  make("button", { type: "button", class: "link", click: () => select({ value: v }) }, text);
+const toClose = (what, act) =>
+  make("button", { type: "button", class: "close", "aria-label": `Close ${what}`, click: act }, "✕");
 
 function source(o) {
   if (!o.source && !o.module) return null;
@@ -791,10 +814,14 @@ function showNow() {
   const step = stepAt(state.position);
   const o = step && operations[step.operation];
   const head = make("h2", {}, words(step));
-  const said = !step ? make("p", {}, "Leaves and constants are there; all else is still to come. → makes a step, space plays.") : null;
+  const when = !step ? "Before the first step" : step.kind === "forward" ? "Forward" : "Backward";
+  const more = step ? happening(step, o) : [
+    make("p", {}, "Leaves and constants are there; all else is still to come. → makes a step, space plays."),
+  ];
   $("now").replaceChildren(...[
-    make("p", { class: "kicker" }, step ? (step.kind === "forward" ? "Forward" : "Backward") : "Before the first step"), head, said,
-    o && make("p", { class: "formula" }, o.formula), ...(step ? happening(step, o) : []), o && source(o)].filter(Boolean));
+    make("p", { class: "kicker" }, when), head, o && make("p", { class: "formula" }, o.formula), ...more,
+    o && source(o),
+  ].filter(Boolean));
 }
 
 function happening(step, o) {
@@ -802,9 +829,10 @@ function happening(step, o) {
   const name = values[step.value].name;
   switch (step.kind) {
     case "forward":
-      return [sum(...o.inputs.map((i) => shown(values[i.value].array, brief(values[i.value].name))), sign("→"), shown(step.array, name))];
-    case "start": return [sum(shown(step.array, `gradient of ${name}`, { gradient: true }))];
-    case "hook": return [sum(shown(step.before, "before", { gradient: true }), sign("→"), shown(step.array, "after", { gradient: true }))];
+      return [sum(...o.inputs.map(({ value }) => shown(values[value].array, brief(values[value].name))), sign("→"),
+        shown(step.array, name))];
+    case "start": return [sum(gradientShown(step.array, `gradient of ${name}`))];
+    case "hook": return [sum(gradientShown(step.before, "before"), sign("→"), gradientShown(step.array, "after"))];
     case "pull": return [product(o, c)];
     case "sum": return [summed(c)];
     default: return [joined(step, c)];
@@ -813,9 +841,9 @@ function happening(step, o) {
 
 /** upstream × local derivative → contribution. */
 function product(o, c) {
-  const up = shown(gradientOf(o.output, Infinity).array, `upstream, gradient of ${values[o.output].name}`, { gradient: true });
+  const up = gradientShown(gradientOf(o.output, Infinity).array, `upstream, gradient of ${values[o.output].name}`);
   const local = c.local ? [sign("×"), shown(c.local.array, localLabel(o, c))] : [];
-  return sum(up, ...local, sign("→"), shown(c.pulled, `share of ${brief(values[c.to].name)}`, { gradient: true }));
+  return sum(up, ...local, sign("→"), gradientShown(c.pulled, `share of ${brief(values[c.to].name)}`));
 }
 
 function localLabel(o, c) {
@@ -826,18 +854,19 @@ function localLabel(o, c) {
 
 function summed(c) {
   const from = arrays[c.pulled], to = arrays[c.array];
-  return sum(shown(c.pulled, `${shapeOf(from)}, as broadcast`, { gradient: true }), sign("→"),
-    shown(c.array, `summed over ${axes(c)}: ${shapeOf(to)}`, { gradient: true }));
+  return sum(gradientShown(c.pulled, `${shapeOf(from)}, as broadcast`), sign("→"),
+    gradientShown(c.array, `summed over ${axes(c)}: ${shapeOf(to)}`));
 }
 
 function joined(step, c) {
   const had = gradientOf(step.value, state.position - 1);
   const name = values[step.value].name;
-  const total = shown(c.total, c.waiting ? "so far" : `gradient of ${brief(name)}`, { gradient: true, of: c.waiting ? null : step.value });
+  const total = c.waiting ? gradientShown(c.total, "so far")
+    : gradientShown(c.total, `gradient of ${brief(name)}`, step.value);
   const waits = c.waiting ? make("p", { class: "formula" }, `waits for ${c.waiting} more`) : null;
-  const parts = had ? [shown(had.array, "had arrived", { gradient: true }), sign("+"), shown(c.array, "joins", { gradient: true }), sign("="), total]
-    : [total];
-  return make("div", {}, sum(...parts), ...(waits ? [waits] : []));
+  const before = had
+    ? [gradientShown(had.array, "had arrived"), sign("+"), gradientShown(c.array, "joins"), sign("=")] : [];
+  return make("div", {}, sum(...before, total), waits);
 }
 
 // ---- details of what is selected ------------------------------------------------------------------------------------
@@ -851,8 +880,9 @@ function showDetails() {
     box.element.setAttribute("aria-pressed", is);
   }
   if (section.hidden) return;
-  const close = make("button", { type: "button", class: "close", "aria-label": "Close the details", click: () => select({}) }, "✕");
-  section.replaceChildren(...(state.group ? moduleDetails(state.group, close) : valueDetails(state.value, close)).filter(Boolean));
+  const close = toClose("the details", () => select({}));
+  const parts = state.group ? moduleDetails(state.group, close) : valueDetails(state.value, close);
+  section.replaceChildren(...parts.filter(Boolean));
 }
 
 function moduleDetails(group, close) {
@@ -861,7 +891,8 @@ function moduleDetails(group, close) {
     make("p", { class: "kicker" }, "Module", close),
     make("h2", {}, group.path),
     make("p", {}, plural(group.members.length, "operation")),
-    make("button", { type: "button", class: "button", click: () => toggle(group) }, isFolded ? "Unfold (f)" : "Fold (f)"),
+    make("button", { type: "button", class: "button", click: () => toggle(group) },
+      isFolded ? "Unfold (f)" : "Fold (f)"),
     make("div", { class: "members" }, ...group.members.map((o) =>
       make("div", {}, toValue(operations[o].output, `${values[operations[o].output].name} = ${operations[o].call}`)))),
   ];
@@ -896,13 +927,14 @@ function inputsOf(o) {
 function gradientDetails(v) {
   const gradient = gradientOf(v), name = `${values[v].name}.grad`;
   if (!gradient) return [missing(name, absence(v))];
-  const label = gradient.waiting ? `${name} so far, waits for ${gradient.waiting} more` : `${name}: select a number to see why`;
-  const parts = [shown(gradient.array, label, { gradient: true, of: gradient.waiting ? null : v })];
+  const parts = [gradient.waiting
+    ? gradientShown(gradient.array, `${name} so far, waits for ${gradient.waiting} more`)
+    : gradientShown(gradient.array, `${name}: select a number to see why`, v)];
   if (given[v].length > 1) {
     parts.push(make("h3", {}, "Came from"), ...given[v].map(([o, k]) => {
       const c = operations[o].contributions[k];
       const from = make("span", {}, `${operations[o].rule}, `, toValue(operations[o].output));
-      return happens[o][k].add <= state.position ? shown(c.array, from, { gradient: true }) : missing(from);
+      return happens[o][k].add <= state.position ? gradientShown(c.array, from) : missing(from);
     }));
   }
   return parts;
@@ -940,26 +972,29 @@ function showWhy() {
   if (section.hidden) return;
   const { value, index } = state.why;
   const found = whys[value]?.find((w) => w.index.join() === index.join());
-  const close = make("button", { type: "button", class: "close", "aria-label": "Close this why", click: () => select({ why: null }) }, "✕");
+  const close = toClose("this why", () => select({ why: null }));
   section.replaceChildren(make("p", { class: "kicker" }, "Why is this gradient this number?", close),
-    ...(found ? sumOf(value, found) : [make("h2", {}, entry(`${values[value].name}.grad`, index)), notHere(value, index)]));
+    ...(found ? sumOf(value, found) : notHere(value, index)));
 }
 
 function notHere(value, index) {
-  const at = index.length === 1 ? index[0] : `(${index.join(", ")})`;
-  return make("div", {}, make("p", {}, "This entry is not taken apart in this file. In Python it is:"),
-    make("p", { class: "formula" }, `explanation.why(${JSON.stringify(values[value].name)}${index.length ? `, ${at}` : ""})`));
+  const name = values[value].name;
+  const at = index.length === 0 ? "" : index.length === 1 ? `, ${index[0]}` : `, (${index.join(", ")})`;
+  return [make("h2", {}, entry(`${name}.grad`, index)),
+    make("p", {}, "This entry is not taken apart in this file. In Python it is:"),
+    make("p", { class: "formula" }, `explanation.why(${JSON.stringify(name)}${at})`)];
 }
 
 function sumOf(value, w) {
-  const rows = w.terms.map((term, i) => make("li", { "data-value": term.value }, amount(term.value, i), termWords(term)));
-  if (w.others) rows.push(make("li", { "data-value": w.rest }, amount(w.rest, rows.length), make("p", {}, `in ${plural(w.others, "smaller term")}`)));
-  if (!rows.length) rows.push(make("li", { "data-value": 0 }, amount(0, 0), make("p", {}, "no term differs from 0")));
+  const row = (x, i, words) => make("li", { "data-value": x }, amount(x, i), words);
+  const rows = w.terms.map((term, i) => row(term.value, i, termWords(term)));
+  if (w.others) rows.push(row(w.rest, rows.length, make("p", {}, `in ${plural(w.others, "smaller term")}`)));
+  if (!rows.length) rows.push(row(0, 0, make("p", {}, "no term differs from 0")));
   const check = w.addsUp ? "the terms add up to the gradient"
     : "the terms do not add up to the gradient: the rule is wrong, or not linear in g";
-  rows.push(make("li", { class: "sum-of-terms" }, make("span", { class: "amount total", title: String(w.total) }, number(w.total)),
-    make("p", { class: w.addsUp ? "" : "warning" }, check)));
-  if (w.hooked !== null) rows.push(make("li", {}, make("span", { class: "amount" }, number(w.hooked)), make("p", {}, "is what hooks made of it")));
+  const total = make("span", { class: "amount total", title: String(w.total) }, number(w.total));
+  rows.push(make("li", {}, total, make("p", { class: w.addsUp ? "" : "warning" }, check)));
+  if (w.hooked !== null) rows.push(make("li", {}, amount(w.hooked, 0), make("p", {}, "is what hooks made of it")));
   return [make("h2", {}, `${entry(`${values[value].name}.grad`, w.index)} = ${number(w.real)}`),
     make("ul", { class: "terms", "data-real": w.real }, ...rows)];
 }
@@ -973,10 +1008,12 @@ function termWords(term) {
   if (term.operation === null) return make("p", {}, "the gradient that the pass began with");
   const o = operations[term.operation];
   const up = make("button", {
-    type: "button", class: "link", click: () => select({ why: { value: term.output, index: term.index }, value: term.output }),
+    type: "button", class: "link",
+    click: () => select({ why: { value: term.output, index: term.index }, value: term.output }),
   }, `${entry(`${values[term.output].name}.grad`, term.index)} ${number(term.upstream)}`);
   const local = term.name ? `${term.name} ${number(term.local)}` : `local derivative ${number(term.local)}`;
-  return make("p", {}, "through ", toValue(term.output, o.rule), o.source ? `, ${o.source}` : "", make("br"), "upstream ", up, make("br"), `× ${local}`);
+  const through = ["through ", toValue(term.output, o.rule), o.source ? `, ${o.source}` : ""];
+  return make("p", {}, ...through, make("br"), "upstream ", up, make("br"), `× ${local}`);
 }
 
 // ---- acting ---------------------------------------------------------------------------------------------------------
@@ -1050,7 +1087,8 @@ function trace(v) {
 function play(on = !state.playing) {
   clearInterval(state.playing);
   if (on && state.position === steps.length) goTo(0);
-  state.playing = on ? setInterval(() => (state.position < steps.length ? goTo(state.position + 1) : play(false)), BEAT) : 0;
+  const next = () => (state.position < steps.length ? goTo(state.position + 1) : play(false));
+  state.playing = on ? setInterval(next, BEAT) : 0;
   document.body.classList.toggle("is-playing", on);
   $("play").setAttribute("aria-label", on ? "Pause" : "Play");
 }
@@ -1069,7 +1107,7 @@ function outline() {
 function listOf(group) {
   return make("ul", {}, ...group.children.filter((child) => typeof child !== "number").map((child) => {
     const isFolded = state.folded.has(child.id);
-    const name = group.path && child.path.startsWith(group.path + ".") ? child.path.slice(group.path.length + 1) : child.path;
+    const name = group.path ? child.path.slice(group.path.length + 1) : child.path;
     return make("li", {}, make("button", {
       type: "button", "aria-expanded": String(!isFolded), "data-group": child.id, click: () => toggleFromOutline(child),
       "aria-label": `Module ${child.path}, ${plural(child.members.length, "operation")}`,
@@ -1092,7 +1130,8 @@ function foldAll(fold) {
 
 function zoomTo(zoom) {
   const graph = $("graph"), canvas = $("canvas");
-  const x = (graph.scrollLeft + graph.clientWidth / 2) / state.zoom, y = (graph.scrollTop + graph.clientHeight / 2) / state.zoom;
+  const x = (graph.scrollLeft + graph.clientWidth / 2) / state.zoom;
+  const y = (graph.scrollTop + graph.clientHeight / 2) / state.zoom;
   state.zoom = Math.max(0.1, Math.min(3, zoom));
   canvas.style.transform = `scale(${state.zoom})`;
   const side = Math.max(0, (graph.clientWidth - size.width * state.zoom) / 2);
@@ -1101,13 +1140,15 @@ function zoomTo(zoom) {
     width: `${size.width}px`, height: `${size.height}px`, marginLeft: `${side}px`, marginTop: `${top}px`,
     marginRight: `${size.width * (state.zoom - 1)}px`, marginBottom: `${size.height * (state.zoom - 1)}px`,
   });
-  graph.scrollTo({ left: x * state.zoom - graph.clientWidth / 2, top: y * state.zoom - graph.clientHeight / 2, behavior: "instant" });
+  graph.scrollTo({
+    left: x * state.zoom - graph.clientWidth / 2, top: y * state.zoom - graph.clientHeight / 2, behavior: "instant",
+  });
 }
 
 /** The whole graph, or as much of it as can still be read. */
 function fit(least = 0.1) {
-  const graph = $("graph");
-  zoomTo(Math.max(least, Math.min(1.4, (graph.clientWidth - 16) / size.width, (graph.clientHeight - 16) / size.height)));
+  const { clientWidth, clientHeight } = $("graph");
+  zoomTo(Math.max(least, Math.min(1.4, (clientWidth - 16) / size.width, (clientHeight - 16) / size.height)));
 }
 
 function lookAtTheBeginning() {
@@ -1128,7 +1169,9 @@ function follow(...wanted) {
     && top >= graph.scrollTop && bottom <= graph.scrollTop + graph.clientHeight;
   if (inside) return;
   const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth";
-  graph.scrollTo({ left: (left + right - graph.clientWidth) / 2, top: (top + bottom - graph.clientHeight) / 2, behavior });
+  graph.scrollTo({
+    left: (left + right - graph.clientWidth) / 2, top: (top + bottom - graph.clientHeight) / 2, behavior,
+  });
 }
 
 /** Where these boxes lie in what can be scrolled over, with a margin. */
@@ -1174,7 +1217,8 @@ function changeTheme() {
 // ---- keys and controls ----------------------------------------------------------------------------------------------
 
 const KEYS = {
-  ArrowRight: () => step(1), ArrowLeft: () => step(-1), Home: () => step(-Infinity), End: () => step(Infinity), " ": () => play(),
+  ArrowRight: () => step(1), ArrowLeft: () => step(-1), Home: () => step(-Infinity), End: () => step(Infinity),
+  " ": () => play(),
   f: foldSelected, "+": () => zoomTo(state.zoom * 1.2), "-": () => zoomTo(state.zoom / 1.2), 0: () => fit(),
   "?": () => $("keys").showModal(), Escape: closeOne,
 };
@@ -1199,7 +1243,7 @@ function onKey(event) {
 
 function listen() {
   const clicks = {
-    first: () => step(-Infinity), back: () => step(-1), play: () => play(), forward: () => step(1), last: () => step(Infinity),
+    first: KEYS.Home, back: KEYS.ArrowLeft, play: KEYS[" "], forward: KEYS.ArrowRight, last: KEYS.End,
     smaller: KEYS["-"], larger: KEYS["+"], fit: KEYS[0], theme: changeTheme, help: KEYS["?"],
   };
   for (const [id, act] of Object.entries(clicks)) $(id).addEventListener("click", act);
@@ -1212,7 +1256,9 @@ function listen() {
 /** The width of a letter in the boxes, whatever font there is. */
 function measureLetter() {
   const probe = make("span", { class: "node" }, "0".repeat(100));
-  Object.assign(probe.style, { padding: 0, border: 0, visibility: "hidden", contain: "none", contentVisibility: "visible" });
+  Object.assign(probe.style, {
+    padding: 0, border: 0, visibility: "hidden", contain: "none", contentVisibility: "visible",
+  });
   document.body.append(probe);
   letter = probe.getBoundingClientRect().width / 100;
   probe.remove();
