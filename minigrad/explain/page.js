@@ -1008,12 +1008,13 @@ function termWords(term) {
   if (term.operation === null) return make("p", {}, "the gradient that the pass began with");
   const o = operations[term.operation];
   const up = make("button", {
-    type: "button", class: "link",
+    type: "button", class: "link", title: String(term.upstream),
     click: () => select({ why: { value: term.output, index: term.index }, value: term.output }),
   }, `${entry(`${values[term.output].name}.grad`, term.index)} ${number(term.upstream)}`);
   const local = term.name ? `${term.name} ${number(term.local)}` : `local derivative ${number(term.local)}`;
   const through = ["through ", toValue(term.output, o.rule), o.source ? `, ${o.source}` : ""];
-  return make("p", {}, ...through, make("br"), "upstream ", up, make("br"), `× ${local}`);
+  return make("p", {}, ...through, make("br"), "upstream ", up, make("br"),
+    make("span", { title: String(term.local) }, `× ${local}`));
 }
 
 // ---- acting ---------------------------------------------------------------------------------------------------------

@@ -16,6 +16,16 @@ from tests.explain.browser import chromium, missing
 from tests.explain.programs import PROGRAMS, batch_norm, expression, leaf, network, twice
 
 
+@cache
+def recorded(program):
+    return mg.explain(*program())
+
+
+@cache
+def page_of(explanation):
+    return explanation.to_html()
+
+
 def data_of(page):
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
 
@@ -35,9 +45,8 @@ def numbers(found, array):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_page_holds_the_recording_and_asks_for_nothing(program):
-    output, leaves = program()
-    explanation = mg.explain(output, leaves)
-    page = explanation.to_html()
+    explanation = recorded(program)
+    page = page_of(explanation)
     found = data_of(page)
     assert "http" not in re.sub(r"http://www.w3.org/2000/svg|http-equiv", "", page)
     assert "{{" not in page
@@ -51,9 +60,8 @@ def test_a_page_holds_the_recording_and_asks_for_nothing(program):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_each_why_of_a_page_adds_up_to_the_gradient(program):
-    output, leaves = program()
-    explanation = mg.explain(output, leaves)
-    found = data(explanation)
+    explanation = recorded(program)
+    found = data_of(page_of(explanation))
     assert found["whys"]
     for v, parts in found["whys"].items():
         gradient = explanation.values[int(v)].gradient
@@ -225,11 +233,6 @@ def encoder():
     model = SequenceClassifier(4, 3, 4, 2, 8, 2, 16, rng=np.random.default_rng(0))
     with mg.debug():
         return mg.explain(np.sum(model(np.ones((2, 4, 4), np.float32))))
-
-
-@cache
-def page_of(explanation):
-    return explanation.to_html()
 
 
 @pytest.fixture(scope="module")
