@@ -131,21 +131,32 @@ def _terms(c: Contribution, index: tuple[int, ...]) -> list[Term]:
     for at in np.argwhere((column != 0) & ((g != 0) | ~np.isfinite(column))):  # 0 · ∞ is how a NaN begins
         k = tuple(map(int, at))
         local = float(column[k])
-        name = _other_factor(operation, c.position, k) if operation.name == "multiply" else ""
+        name = _other_factor(operation, c.position, index, k)
         found.append(Term(operation, operation.output, k, float(g[k]), local, name, float(g[k]) * local))
     return found
 
 
-def _other_factor(operation: Operation, position: int, at: tuple[int, ...]) -> str:
-    """In x · y, the local derivative of the one is the other: its entry that met this one of the product."""
-    other = list(operation.inputs.values())[1 - position]
-    if other is None:
+def _other_factor(operation: Operation, position: int, index: tuple[int, ...], at: tuple[int, ...]) -> str:
+    """In a product, the local derivative of the one factor is the other: its entry that met this one."""
+    factors = list(operation.inputs.values())[:2]
+    if operation.name not in ("multiply", "matmul", "linear") or position > 1 or None in factors:
         return ""
+    x, y = (v.array.ndim for v in factors if v is not None)
+    if operation.name == "multiply":
+        met = at
+    elif operation.name == "linear":  # of the weight at [j, k] and x at [..., k]
+        met = (at[-1], index[-1]) if position == 0 else (*at[:-1], index[-1])
+    elif position == 0:  # of x at [..., i, k] and y at [..., k, j], and at [k] where it is a vector
+        met = (*at[: len(at) - (x > 1) - 1], index[-1], at[-1]) if y > 1 else (index[-1],)
+    else:
+        inner = index[-2] if y > 1 else index[-1]
+        met = (*(at[:-1] if y > 1 else at), inner) if x > 1 else (inner,)
+    other = factors[1 - position]
+    assert other is not None
     shape = other.array.shape
-    tail = at[len(at) - len(shape) :] if shape else ()
-    index = tuple(0 if n == 1 else i for i, n in zip(tail, shape, strict=True))
-    name = entry(other.name, index)
-    return "" if name == f"{other.array[index]:.4g}" else name
+    met = tuple(0 if n == 1 else i for i, n in zip(met[len(met) - len(shape) :], shape, strict=True))
+    name = entry(other.name, met)
+    return "" if name == f"{other.array[met]:.4g}" else name
 
 
 def local_derivatives(c: Contribution, index: tuple[int, ...]) -> Array:

@@ -147,3 +147,21 @@ def test_a_nan_is_traced_to_where_zero_met_infinity():
     assert str(why) == "x.grad[0] = nan\n  = nan  through sqrt: upstream t1.grad[0] 0 × local derivative inf"
     assert why.adds_up
     assert explanation.why(x, 1).real == 0.25
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 2)), ((2, 3), (3, 4)), ((5, 2, 3), (3, 4)), ((2, 3), (5, 3, 4)),
+     ((1, 2, 3), (5, 3, 4)), ((3,), (5, 3, 4)), ((5, 2, 3), (3,)), ((6, 1, 2, 3), (5, 3, 1))],
+)  # fmt: skip
+def test_the_local_derivative_of_a_factor_is_named_as_the_entry_that_it_met(x, y):
+    rng = np.random.default_rng(0)
+    x, y, w = (mg.tensor(rng.standard_normal(shape), requires_grad=True) for shape in (x, y, (4, x[-1])))
+    for product, factors in ((x @ y, (x, y)), (mg.functional.linear(x, w), (x, w))):
+        explanation = mg.explain(np.sum(product * product), dict(zip("ab", factors, strict=True)))
+        for factor in factors:
+            for index in np.ndindex(factor.shape):
+                for term in explanation.why(factor, index, 99).terms:
+                    name, _, entry = term.local_name.partition("[")
+                    at = tuple(map(int, entry[:-1].split(",")))
+                    assert explanation.value(name).array[at] == pytest.approx(term.local)
