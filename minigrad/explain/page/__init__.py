@@ -1,6 +1,6 @@
 """A recording as a page to step through: one HTML file that needs nothing else.
 
-page.html, page.css and page.js are the page; here they are put together, with the recording as JSON. What the JSON
+page.html, page.css and the scripts are the page; here they are put together, with the recording as JSON. What the JSON
 says is only ever shown as text, and the page's own policy forbids every other script and every request.
 """
 
@@ -33,12 +33,14 @@ LARGEST = 3  # of them for each larger array: those with the largest gradients
 MOST_TERMS = 8  # of one entry; the rest is one sum
 MOST_WORK = 20_000_000  # numbers that go through the rules for it, and as many for local derivatives
 CALL, KERNEL = 2_500, 25_000  # numbers that take as long as what is around them; of a kernel the definition runs
+SCRIPTS = ("recording.js", "boxes.js", "layout.js", "drawing.js", "panel.js", "controls.js")
 HEIGHT = 720  # of the page in a notebook
 
 
 def to_html(explanation: Explanation) -> str:
     """What `Explanation.to_html` does."""
-    style, script, page = (files("minigrad.explain").joinpath(f"page.{x}").read_text("utf-8") for x in _PARTS)
+    page, style = _text("page.html"), _text("page.css")
+    script = "\n".join(map(_text, SCRIPTS))
     json_ = json.dumps(_data(explanation), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     filled = {
         "title": escape(f"Backprop of {explanation.output.name}"),
@@ -51,7 +53,8 @@ def to_html(explanation: Explanation) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda found: filled[found[1]], page)
 
 
-_PARTS = ("css", "js", "html")
+def _text(name: str) -> str:
+    return files("minigrad.explain.page").joinpath(name).read_text("utf-8")
 
 
 def notebook(explanation: Explanation) -> str:
