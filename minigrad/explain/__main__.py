@@ -22,6 +22,7 @@ import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -177,11 +178,22 @@ def of_file(path: Path, function: str, names: dict[str, Tensor]) -> Explanation:
         known = ", ".join(n for n, x in scope.items() if inspect.isfunction(x)) or "none"
         raise ValueError(f"{path} has no function {function!r}; it has {known}")
     inspect.signature(f).bind(**names)  # says what is missing
-    with mg.debug():
-        output = f(**names)
+    variables: dict[str, Any] = {}
+
+    def on_return(frame: FrameType, event: str, _: object) -> None:
+        if event == "return" and frame.f_code is getattr(f, "__code__", None):
+            variables.update(frame.f_locals)
+
+    before = sys.getprofile()
+    sys.setprofile(on_return)  # what the function calls its tensors
+    try:
+        with mg.debug():
+            output = f(**names)
+    finally:
+        sys.setprofile(before)
     if not isinstance(output, Tensor):
         raise ValueError(f"{function} returned {type(output).__name__}, not a Tensor")
-    return explained(output, names | {k: v for k, v in scope.items() if k not in names})
+    return explained(output, names | {k: v for k, v in (scope | variables).items() if k not in names})
 
 
 def explained(output: Tensor, scope: dict[str, Any]) -> Explanation:

@@ -37,6 +37,13 @@ def test_the_course(name, words):
     assert words in run(name)
 
 
+def test_a_training_step_is_explained(tmp_path):
+    page = tmp_path / "step.html"
+    text = run("06_explain_a_training_step.py", "--page", page)
+    assert "model.head.bias.grad[3] = 0.0056" in text
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
 @pytest.fixture(scope="module")
 def _needs_tqdm():
     pytest.importorskip("tqdm", reason="the main example shows its progress with tqdm: pip install -e '.[examples]'")

@@ -115,6 +115,7 @@ def test_a_function_of_a_file_is_explained_with_its_lines(tmp_path, capsys, monk
     said = capsys.readouterr().out
     assert "-- mine.py:5  h = np.exp(x)  # here" in said
     assert "x  44.334" in said
+    assert "1  h   exp(x)" in said  # by the names of its own variables
     assert (tmp_path / "graph.svg").read_text(encoding="utf-8").startswith("<svg")
     for program, words in {"nothing": "no function 'nothing'; it has loss, text", "text": "returned str"}.items():
         assert main([f"{path}:{program}", "x=2"]) == 1
