@@ -305,7 +305,7 @@ class Explanation:
             ".html": self.to_html, ".svg": self.to_svg, ".dot": self.to_dot, ".json": self.to_json, ".txt": self.text
         }  # fmt: skip
         checks.one_of("save", tuple(ways), ending=Path(path).suffix)
-        Path(path).write_text(ways[Path(path).suffix](), encoding="utf-8")
+        Path(path).write_text(ways[Path(path).suffix]().rstrip("\n") + "\n", encoding="utf-8")
 
 
 def call(operation: Operation) -> str:
