@@ -25,7 +25,7 @@ from minigrad.autograd import (
     vertex,
 )
 from minigrad.creation import default_generator
-from minigrad.guard import Snapshot, snapshot
+from minigrad.guard import Snapshot, noted
 from minigrad.tensor import Tensor, detached
 
 
@@ -97,12 +97,12 @@ def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
 
 def _snapshots(nodes: list[Node]) -> list[Snapshot]:
     """What must not change until these operations are run again: whatever they took from outside, each once."""
-    found = {id(array): (array, before) for n in nodes for array, before in n.snapshots or ()}
+    found = {id(kept[0]): kept for n in nodes for kept in n.snapshots or ()}
     for n in nodes:
         for v in n.inputs:
             array = detached(v)
             if isinstance(array, np.ndarray) and id(array) not in found:
-                found[id(array)] = array, snapshot(array)
+                found[id(array)] = noted(array)
     return list(found.values())
 
 
@@ -112,12 +112,17 @@ def _done(nodes: list[Node], ends: list[Vertex]) -> int:
     done: list[Any] = []
     for node in nodes:
         done.append((node.rule.name, node.shape, len(node.inputs)))
-        for x in (*node.inputs, *node.settings.values()):
-            if isinstance(x, (Node, Tensor)):
+        parts = [*node.inputs, *node.settings.values()]
+        for x in parts:  # grows while it is walked
+            if isinstance(x, tuple | list):
+                parts += [len(x), *x]
+            elif isinstance(x, (Node, Tensor)):
                 done.append(known[x])
             elif isinstance(x, np.ndarray):
                 done.append((x.shape, x.dtype, hash(x.tobytes())))
-            elif isinstance(x, int | float | str | tuple | None):  # of others repr may be another each time
+            elif isinstance(
+                x, int | float | str | slice | np.generic | None
+            ):  # of others repr may be another each time
                 done.append(repr(x))
     return hash(tuple(done))
 

@@ -31,9 +31,9 @@ class debug(ContextDecorator):  # noqa: N801  a keyword rather than a class, as 
     what went in, and what to try. What comes in infinite may stay infinite, and NaN may be replaced; but no operation
     may make an infinity out of finite numbers, or give a NaN. A gradient that is not of its input's kind and shape
     raises TypeError or ValueError, and an array written into between forward and backward is reported with both
-    lines: here also one that a rule of your own closes over, and `x.shape = ...` in place. Each operation takes some
-    tens of microseconds longer, and whatever its gradient holds is kept a second time. The environment variable
-    MINIGRAD_DEBUG=1 does this for a whole program, in all of its threads.
+    lines: here also one that a rule of your own closes over. Each operation takes some tens of microseconds longer,
+    and whatever its gradient holds is kept a second time. The environment variable MINIGRAD_DEBUG=1 does this for a
+    whole program, in all of its threads.
 
     >>> import numpy as np, minigrad as mg
     >>> with mg.debug():
@@ -117,16 +117,19 @@ class _Watch(Watcher):
         return value, tuple(map(watched, names, pullbacks))
 
     def step(self, optimizer: Optimizer, step: Callable[[Optimizer], None]) -> None:
+        if self._passes():
+            step(optimizer)
+            return
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        finite = [bool(np.isfinite(p._array).all()) for p in parameters]
         step(optimizer)
-        if not self._passes():
-            for group in optimizer.param_groups:
-                for p in group["params"]:
-                    self.handed_out(p)
-                    if not np.isfinite(p._array).all():
-                        raise FloatingPointError(
-                            f"{type(optimizer).__name__}, step, in {shown(*source())}: made {_share(p._array)} of a "
-                            f"parameter of shape {p.shape}: a smaller lr, or clip_grad_norm_"
-                        )
+        for p, was_finite in zip(parameters, finite, strict=True):
+            self.handed_out(p)
+            if was_finite and not np.isfinite(p._array).all():
+                raise FloatingPointError(
+                    f"{type(optimizer).__name__}, step, in {shown(*source())}: made {_share(p._array)} of a "
+                    f"parameter of shape {p.shape}: a smaller lr, or clip_grad_norm_"
+                )
 
     def handed_out(self, x: Tensor) -> None:
         if not self._passes():

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minigrad import checks
+from minigrad import checks, guard
 from minigrad.autograd import Node, is_recomputing
 from minigrad.creation import generator
 from minigrad.definitions import Definition
@@ -382,11 +382,13 @@ def track_moments(x: X, running_mean: Any, running_var: Any, momentum: float) ->
     if not x.size or is_recomputing():
         return False
     mean, var = _moments(detached(x))
+    n = x.size // x.shape[1]
+    with np.errstate(all="ignore"):
+        mean = (running_mean + momentum * (mean - running_mean)).astype(running_mean.dtype)
+        var = (running_var + momentum * (var * (n / (n - 1)) - running_var)).astype(running_var.dtype)
     if not (np.isfinite(mean).all() and np.isfinite(var).all()):  # one NaN would stay in them for ever
         return False
-    n = x.size // x.shape[1]
-    running_mean += momentum * (mean - running_mean)
-    running_var += momentum * (var * (n / (n - 1)) - running_var)
+    running_mean[...], running_var[...] = mean, var
     return True
 
 
@@ -539,9 +541,7 @@ def one_hot(ids: ArrayLike | Tensor, num_classes: int) -> Tensor:
 def dropout_mask(shape: tuple[int, ...], p: float, rng: np.random.Generator | None, dtype: Any) -> Array:
     """What dropout multiplies with: 0 with probability p, else 1 / (1 − p)."""
     kept = generator("dropout", rng).random(shape, np.float32) >= p
-    mask = np.asarray(np.multiply(kept, 1 / (1 - p) if p < 1 else 0.0, dtype=dtype))
-    mask.setflags(write=False)  # nobody else has it, so the guard need not keep a copy
-    return mask
+    return guard.own(np.asarray(np.multiply(kept, 1 / (1 - p) if p < 1 else 0.0, dtype=dtype)))
 
 
 def dropout(x: X, p: float = 0.5, training: bool = True, rng: np.random.Generator | None = None) -> X:
@@ -726,7 +726,7 @@ def _comes_from_softmax(x: Tensor) -> bool:
     node: Any = x.node
     while isinstance(node, Node) and node.rule in _SAME_ELEMENTS:  # in the same order: rows of one length are the same
         node = node.inputs[0] if node.inputs else None  # none, once the graph has been freed
-    if not isinstance(node, Node) or node.rule is not softmax.fast:
+    if not isinstance(node, Node) or node.rule is not softmax.fast or not node.inputs:
         return False
     last = len(node.shape) - 1
     return node.shape[-1:] == x.shape[-1:] and node.settings["axis"] in ((-1, last) if last else (-1, 0, None))

@@ -16,7 +16,7 @@ import inspect
 import weakref
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
-from types import BuiltinFunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from minigrad.autograd import Node
 
 OUTSIDE: Any = object()  # stands for whoever is not the graph
-Snapshot = tuple[Array, Any]  # an array, and the bytes it held
+Snapshot = tuple[Array, Any, tuple[int, ...], np.dtype[Any]]  # an array, and the bytes, shape and dtype that it had
 
 asked_in: dict[int, tuple[weakref.ref[Array], str]] = {}  # under debug: the line that last asked for an array
 
@@ -60,9 +60,24 @@ def snapshot(array: Array) -> bytes | Bytes:
     return known
 
 
+def noted(array: Array) -> Snapshot:
+    """The array as it is now."""
+    return array, snapshot(array), array.shape, array.dtype
+
+
+_own: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()  # by id
+
+
+def own(array: Array) -> Array:
+    """The array, made read-only: nobody outside has it, so no copy need be kept of what it holds."""
+    array.setflags(write=False)
+    _own[id(array)] = array
+    return array
+
+
 def is_open(array: Array) -> bool:
-    """Whether somebody might write into the array; no if it is read-only, and not a view of another."""
-    return array.base is not None or array.flags.writeable
+    """Whether somebody outside might write into the array: read-only says little, for there may be older views."""
+    return array.base is not None or array.flags.writeable or _own.get(id(array)) is not array
 
 
 def watch(node: Node, open_arrays: list[Array], inputs: Sequence[Any], value: Array) -> None:
@@ -73,11 +88,12 @@ def watch(node: Node, open_arrays: list[Array], inputs: Sequence[Any], value: Ar
     else:
         for array in open_arrays:
             # snapshot does the same, and takes half as long again
-            taken.append((array, array.tobytes() if array.nbytes < _SHARED else snapshot(array)))
+            before = array.tobytes() if array.nbytes < _SHARED else snapshot(array)
+            taken.append((array, before, array.shape, array.dtype))
     if node.settings:
         for setting in node.settings.values():
             if isinstance(setting, np.ndarray) and is_open(setting):
-                taken.append((setting, snapshot(setting)))
+                taken.append(noted(setting))
     node.snapshots = taken
     if value.base is not None and node.rule.may_view:
         memory = owner(value)
@@ -92,8 +108,8 @@ def expose(node: Node | None, array: Array) -> None:
     while node is not None and node is not OUTSIDE and node.pullbacks is not None:
         if node.memory is not OUTSIDE and isinstance(owner(array), np.ndarray):
             array = owner(array)  # which is in reach as array.base
-        if not any(array is seen for seen, _ in node.snapshots or ()):
-            node.snapshots = [*(node.snapshots or ()), (array, snapshot(array))]
+        if not any(array is seen for seen, *_ in node.snapshots or ()):
+            node.snapshots = [*(node.snapshots or ()), noted(array)]
         whose, node.memory = node.memory, OUTSIDE
         node = whose
 
@@ -110,18 +126,21 @@ def verify(nodes: Sequence[Node], create_graph: bool, needed: Container[Any] | N
 
     needed: the vertices whose gradients are pulled back, if not all are. create_graph: the values are needed, too.
     """
+    harmless: set[int] = set()  # arrays that have changed, and that no pullback holds
     for node in nodes:
         if node.pullbacks is None:
             raise RuntimeError(
                 f"the graph of {node.rule.name} has already been freed by a backward pass: "
                 "for a second one, call the first with retain_graph=True"
             )
-        for array, before in node.snapshots or ():
-            if array.tobytes() != before:
+        for array, before, shape, dtype in node.snapshots or ():
+            same = array.tobytes() == before and array.shape == shape and array.dtype is dtype
+            if not same and id(array) not in harmless:
                 _refuse(node, array, nodes, create_graph, needed)
+                harmless.add(id(array))
     if create_graph:
         for node in nodes:
-            arrays = [array for array, _ in node.snapshots or ()]
+            arrays = [array for array, *_ in node.snapshots or ()]
             for v in node.inputs if not node.rule.linear else ():
                 if isinstance(v, Tensor) and not any(v._array is array for array in arrays):
                     _refuse(node, v._array, nodes, create_graph, needed, "was put in the place of another")
@@ -197,7 +216,10 @@ def held(pullbacks: Any) -> Iterator[Array | None]:
             stack.append(getattr(x, "__wrapped__", None))
             if x.__module__ in ("minigrad.debug", "minigrad.profiler"):  # they only stand in front
                 continue
-            known = {name: x.__globals__.get(name) for name in x.__code__.co_names}
+            codes = [x.__code__]
+            for code in codes:  # grows while it is walked: functions inside of this one
+                codes += [part for part in code.co_consts if isinstance(part, CodeType)]
+            known = {name: x.__globals__.get(name) for code in codes for name in code.co_names}
             stack += [y for y in known.values() if isinstance(y, (np.ndarray, Tensor))]
             for cell in x.__closure__ or ():
                 with suppress(ValueError):  # a name that was never bound

@@ -489,12 +489,17 @@ def test_a_checkpoint_of_an_unsteady_function_is_an_error():
 
 
 def test_a_checkpoint_of_an_unsteady_function_whose_value_does_not_show_it_is_an_error():
-    own, calls = np.random.default_rng(0), iter(range(10))
+    own, calls = np.random.default_rng(0), iter(range(99))
     for unsteady in (
         lambda x: mg.functional.dropout(x, 0.5, rng=own) * 0.0,
         lambda x: x * (next(calls) * 0.0 + next(calls)) - x * 0.0,
         lambda x: x * x if next(calls) % 2 else x * x.detach(),
         lambda x: x * own.random(3).astype(np.float32),
+        lambda x: x[(i := next(calls) % 2) : i + 2],
+        lambda x: x[np.int64(next(calls) % 2)],
+        lambda x: x[[0, 1 + next(calls) % 2]],
+        lambda x: (x - x.detach(), x.detach() - x)[next(calls) % 2],
+        lambda x: (np.sinh(x), np.tan(x))[next(calls) % 2],
     ):
         x = leaf(0.0, 0.0, 0.0)
         y = np.sum(mg.checkpoint(unsteady, x))

@@ -230,6 +230,14 @@ def test_an_infinite_setting_is_nobodys_fault():
         assert F.softmax(np.pad(leaf([1, 1]), (0, 1), constant_values=-np.inf)).tolist() == [0.5, 0.5, 0]
 
 
+def test_a_parameter_that_was_infinite_before_a_step_is_nobodys_fault():
+    with mg.debug():
+        w, mask = leaf([1, 2]), leaf([0, -np.inf])
+        np.sum(w * w).backward()
+        optim.SGD([w, mask], lr=0.1).step()
+    assert mask.tolist() == [0, -np.inf]
+
+
 def test_a_step_that_blows_up_is_reported():
     w = leaf([1, 2])
     with mg.debug():

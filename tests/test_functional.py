@@ -270,3 +270,10 @@ def test_what_safe_where_refuses():
         mg.safe_where(np.ones(3, bool), np.sqrt, np.ones(2))
     with pytest.raises(ValueError, match=r"safe_where: function made \(\) of \(2,\), it must keep the shape"):
         mg.safe_where(np.ones(2, bool), np.sum, np.ones(2))
+
+
+def test_the_softmax_of_a_graph_that_is_gone_is_warned_of_no_more():
+    x = mg.ones(2, 3, requires_grad=True)
+    p = F.softmax(x)
+    np.sum(p * p).backward()
+    assert F.cross_entropy(p, [0, 1]).item() == pytest.approx(np.log(3))

@@ -443,6 +443,56 @@ def test_a_gradient_that_nobody_asked_for_needs_nothing():
         mg.autograd.grad(y, [a])
 
 
+@pytest.mark.filterwarnings("ignore:Setting the:DeprecationWarning")
+@pytest.mark.parametrize("change", [("shape", (1, 4)), ("dtype", np.dtype(np.int32))])
+def test_an_array_that_is_read_another_way_than_before(change):
+    b = np.arange(1, 5, dtype=np.float32).reshape(4, 1).copy()
+    y = np.sum(mg.ones(4, 4, requires_grad=True) * b)
+    setattr(b, *change)
+    with refused("multiply", "its input y"):
+        y.backward()
+
+
+def test_a_read_only_array_may_be_written_into_through_an_older_view():
+    b = np.ones(2, np.float32)
+    before = b[:]
+    b.setflags(write=False)
+    y = np.sum(leaf(1.0, 2.0) * b)
+    before[0] = 5
+    with refused("multiply", "its input y"):
+        y.backward()
+
+
+def test_a_large_array_written_into_between_two_graphs_is_of_each_as_it_was():
+    w = mg.tensor(np.ones(2000), requires_grad=True)  # more than 4 KB, whose bytes are kept once
+    first = np.sum(w * w)
+    w.data[0] = 2
+    second = np.sum(w * w)
+    with refused("multiply"):
+        first.backward()
+    second.backward()
+    assert w.grad[0].item() == 4
+
+
+def test_a_hook_that_writes_into_what_its_own_operation_holds_is_noticed():
+    x = leaf(1.0, 2.0)
+    y = x * x
+    y.register_hook(lambda g: x.data.fill(9))
+    with refused("multiply"):
+        np.sum(y).backward()
+
+
+def test_a_write_that_matters_to_none_of_many_operations_is_looked_into_once(monkeypatch):
+    asked = []
+    monkeypatch.setattr(guard, "holds", lambda pulls, array, holds=guard.holds: asked.append(1) or holds(pulls, array))
+    w, c = leaf(1.0, 2.0), np.ones(2, np.float32)
+    y = np.sum(sum(w * c for _ in range(50)))
+    w.data[0] = 5
+    y.backward()
+    assert w.grad.tolist() == [50, 50]
+    assert len(asked) < 200  # operations, not operations times operations
+
+
 def test_a_checkpoint_whose_value_is_a_view():
     h = leaf(1.0, 2.0, 3.0) * 1.0
     y = mg.checkpoint(lambda a: a.reshape(-1), h)

@@ -109,6 +109,12 @@ def test_batch_norm_in_training_and_evaluation():
         assert not np.array_equal(before, layer.running_mean)
 
 
+def test_a_batch_whose_variance_float32_cannot_hold_moves_nothing():
+    layer = nn.BatchNorm1d(1)
+    layer(mg.tensor(np.array([[1e30], [-1e30]], np.float32)))
+    assert (layer.running_mean.tolist(), layer.running_var.tolist(), layer.num_batches_tracked) == ([0], [1], 0)
+
+
 def test_batch_norm_with_momentum_none_averages_over_batches():
     layer = nn.BatchNorm1d(2, momentum=None)
     batches = [A(4, 2), A(5, 2), A(6, 2)]
