@@ -15,7 +15,10 @@ STEP = 6e-6  # the cube root of float64's rounding: there a central difference e
 
 
 def differences(explanation: Explanation, most: int) -> None:
-    """Fill `Value.differences`: (f(v + h) − f(v − h)) / 2h, where f is the output, weighted with the gradient given."""
+    """Fill `Value.differences`: (f(v + h) − f(v − h)) / 2h, where f is the output, weighted with the gradient given.
+
+    Values that lead through a checkpoint are left out: it takes what its function has, not what it is given.
+    """
     seed = explanation.output.seed
     assert seed is not None
     with no_grad(), np.errstate(all="ignore"):
@@ -24,6 +27,8 @@ def differences(explanation: Explanation, most: int) -> None:
             if value.gradient is None or not value.gradient.size:
                 continue
             later = _depending(explanation.operations, value)
+            if any(operation.name == "checkpoint" for operation in later):
+                continue
             largest = np.argsort(-np.abs(value.gradient), axis=None, kind="stable")[:most]
             for at in sorted(largest):
                 index = tuple(int(i) for i in np.unravel_index(at, value.gradient.shape))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minigrad import checks
 from minigrad.autograd import enable_grad, grad, no_grad
 from minigrad.explain.recording import Contribution, Operation, Value
+from minigrad.functional import linear
+from minigrad.rules.elementwise import multiply
+from minigrad.rules.linear_algebra import matmul
 from minigrad.tensor import Array, Tensor, detached
 
 PROBES = 4096  # entries of an upstream gradient that are probed one by one
@@ -98,20 +101,30 @@ def why(value: Value, index: Any, most: int) -> Why:
     index = as_index(value, index)
     if value.gradient is None:
         raise ValueError(f"why: no gradient arrived at {value.name}, a {value.kind}")
-    terms = [] if value.seed is None else [_start(value, index)]
-    for c in value.contributions:
-        terms += _terms(c, index)
-    complete = value.gradient if value.before_hooks is None else value.before_hooks
-    real, total = float(complete[index]), float(sum(term.value for term in terms))
-    # a saturated softmax rounds on the scale of its upstream gradient, however small its derivatives
-    scale = sum(abs(term.value) for term in terms) + max((abs(term.upstream) for term in terms), default=0.0)
-    slack = 64 * np.finfo(complete.dtype).eps * scale
-    adds_up = bool(abs(real - total) <= slack + 64 * np.finfo(complete.dtype).tiny) or real == total
-    adds_up = adds_up or (np.isnan(real) and np.isnan(total))
-    terms = sorted(terms, key=lambda term: -np.inf if np.isnan(term.value) else -abs(term.value))
-    rest = terms[most:]
+    starts = [] if value.seed is None else [_start(value, index)]
+    made = [_products(c, index) for c in value.contributions]
+    with np.errstate(all="ignore"):
+        numbers = np.concatenate([[start.value for start in starts], *(p.upstream * p.local for p in made)])
+        complete = value.gradient if value.before_hooks is None else value.before_hooks
+        real, total = float(complete[index]), float(numbers.sum())
+        # a saturated softmax rounds on the scale of its upstream gradient, however small its derivatives
+        scale = float(np.abs(numbers).sum()) + max(
+            (float(np.abs(p.upstream).max(initial=0)) for p in made), default=0.0
+        )
+        slack = 64 * np.finfo(complete.dtype).eps * scale
+        adds_up = bool(abs(real - total) <= slack + 64 * np.finfo(complete.dtype).tiny) or real == total
+        order = np.argsort(np.where(np.isnan(numbers), -np.inf, -np.abs(numbers)), kind="stable")
+        rest = float(numbers[order[most:]].sum())
+    adds_up = adds_up or bool(np.isnan(real) and np.isnan(total))
+    ends = np.cumsum([len(starts), *(len(p.at) for p in made)])
+
+    def term(i: int) -> Term:
+        part = int(np.searchsorted(ends, i, side="right"))
+        return starts[i] if part == 0 else made[part - 1].term(i - int(ends[part - 1]), index)
+
     hooked = None if value.before_hooks is None else float(value.gradient[index])
-    return Why(value, index, terms[:most], sum(t.value for t in rest), len(rest), total, real, adds_up, hooked)
+    terms = [term(int(i)) for i in order[:most]]
+    return Why(value, index, terms, rest, len(numbers) - len(terms), total, real, adds_up, hooked)
 
 
 def _start(value: Value, index: tuple[int, ...]) -> Term:
@@ -120,26 +133,38 @@ def _start(value: Value, index: tuple[int, ...]) -> Term:
     return Term(None, None, index, seed, 1.0, "", seed)
 
 
-def _terms(c: Contribution, index: tuple[int, ...]) -> list[Term]:
+class _Products(NamedTuple):
+    """upstream[i] × local[i] for each entry at[i] of the output that this contribution came through."""
+
+    contribution: Contribution
+    at: Array
+    upstream: Array
+    local: Array
+
+    def term(self, i: int, index: tuple[int, ...]) -> Term:
+        operation, k = self.contribution.operation, tuple(map(int, self.at[i]))
+        upstream, local = float(self.upstream[i]), float(self.local[i])
+        name = "" if np.isnan(local) else _other_factor(operation, self.contribution.position, index, k)
+        return Term(operation, operation.output, k, upstream, local, name, upstream * local)
+
+
+def _products(c: Contribution, index: tuple[int, ...]) -> _Products:
     """The products that make up this contribution at this index, without those that are 0."""
-    operation = c.operation
-    upstream = operation.output.gradient
+    upstream = c.operation.output.gradient
     assert upstream is not None
     g = upstream.astype(np.float64)
     column = local_derivatives(c, index)
-    found = []
-    for at in np.argwhere((column != 0) & ((g != 0) | ~np.isfinite(column))):  # 0 · ∞ is how a NaN begins
-        k = tuple(map(int, at))
-        local = float(column[k])
-        name = _other_factor(operation, c.position, index, k)
-        found.append(Term(operation, operation.output, k, float(g[k]), local, name, float(g[k]) * local))
-    return found
+    there = (column != 0) & ((g != 0) | ~np.isfinite(column))  # 0 · ∞ is how a NaN begins
+    doubtful = (column == 0) & ~np.isfinite(g)  # a derivative of 0, which makes NaN of ∞, or no way between the two
+    if 0 < doubtful.sum() <= PROBES:
+        there |= np.isnan(_probed(c, index, doubtful, np.inf))
+    return _Products(c, np.argwhere(there), g[there], column[there])
 
 
 def _other_factor(operation: Operation, position: int, index: tuple[int, ...], at: tuple[int, ...]) -> str:
     """In a product, the local derivative of the one factor is the other: its entry that met this one."""
     factors = list(operation.inputs.values())[:2]
-    if operation.name not in ("multiply", "matmul", "linear") or position > 1 or None in factors:
+    if operation.rule not in (multiply, matmul, linear.fast) or position > 1 or None in factors:
         return ""
     x, y = (v.array.ndim for v in factors if v is not None)
     if operation.name == "multiply":
@@ -163,25 +188,31 @@ def local_derivatives(c: Contribution, index: tuple[int, ...]) -> Array:
     """∂ output[k] / ∂ input[index] for every k, in the shape of the output.
 
     A pullback is linear in g, so the derivative of its own entry at this index by g holds all of them: the rule is run
-    again on Tensors, and what its pullback does is pulled back in turn. Where a rule works on arrays only, its
-    pullback is asked for each g that is 1 at one place.
+    again on Tensors, and what its pullback does is pulled back in turn. Where a rule works on arrays only, and where
+    0 · ∞ would hide a derivative, its pullback is asked for each g that is 1 at one place.
     """
+    try:
+        column = _differentiated(c, index)
+    except (TypeError, ValueError, RuntimeError, AttributeError):
+        g = c.operation.output.gradient
+        return _probed(c, index, g != 0)
+    hidden = ~np.isfinite(column)
+    return np.where(hidden, _probed(c, index, hidden), column) if 0 < hidden.sum() <= PROBES else column
+
+
+def _differentiated(c: Contribution, index: tuple[int, ...]) -> Array:
     operation = c.operation
     arguments = [_wide(x) for x in operation.arguments]
     settings = widened(operation.settings)
-    try:
-        with enable_grad(), np.errstate(all="ignore"):
-            inputs = [
-                Tensor(x, requires_grad=True) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
-                for x in arguments
-            ]
-            pull = operation.rule.replay(*inputs, **settings)[1][c.position]
-            g = Tensor(np.ones(operation.output.array.shape), requires_grad=True)
-            pulled = pull(g)
-            (column,) = grad(_sum_at(pulled, c.to.array.shape, index), g, allow_unused=True)
-            return np.zeros(g.shape) if column is None else np.asarray(detached(column))
-    except (TypeError, ValueError, RuntimeError, AttributeError):
-        return _probed(c, index)
+    with enable_grad(), np.errstate(all="ignore"):
+        inputs = [
+            Tensor(x, requires_grad=True) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in arguments
+        ]
+        pull = operation.rule.replay(*inputs, **settings)[1][c.position]
+        g = Tensor(np.ones(operation.output.array.shape), requires_grad=True)
+        pulled = pull(g)
+        (column,) = grad(_sum_at(pulled, c.to.array.shape, index), g, allow_unused=True)
+        return np.zeros(g.shape) if column is None else np.asarray(detached(column))
 
 
 def _sum_at(pulled: Any, shape: tuple[int, ...], index: tuple[int, ...]) -> Any:
@@ -197,20 +228,22 @@ def _before_sum(pulled: tuple[int, ...], shape: tuple[int, ...], index: tuple[in
     )
 
 
-def _probed(c: Contribution, index: tuple[int, ...]) -> Array:
+def _probed(c: Contribution, index: tuple[int, ...], where: Any, g_there: float = 1.0) -> Array:
+    """The derivatives of these entries of the output, times the g that is put there; 0 for the others."""
     operation, g = c.operation, c.operation.output.gradient
     assert g is not None
-    if np.count_nonzero(g) > PROBES:
+    n = np.count_nonzero(where)
+    if n > PROBES:
         raise ValueError(
-            f"why: {operation.name} works on arrays only, and its upstream gradient has {np.count_nonzero(g)} entries "
-            f"to probe, more than {PROBES}: write the rule in NumPy functions, which work on Tensors"
+            f"why: {operation.name} works on arrays only, and its upstream gradient has {n} entries to probe, more "
+            f"than {PROBES}: write the rule in NumPy functions, which work on Tensors"
         )
     with no_grad(), np.errstate(all="ignore"):
         pull = operation.rule.function(*operation.arguments, **operation.settings)[1][c.position]
         column = np.zeros(g.shape)
-        for at in map(tuple, np.argwhere(g != 0)):
+        for at in map(tuple, np.argwhere(where)):
             one = np.zeros_like(g)
-            one[at] = 1
+            one[at] = g_there
             pulled = np.asarray(pull(one))
             column[at] = pulled[_before_sum(pulled.shape, c.to.array.shape, index)].sum(dtype=np.float64)
     return column

@@ -282,3 +282,13 @@ def test_json_holds_all_steps_and_names_what_is_no_number():
     assert log["array"]["values"] == [0.0, "nan", "-inf"]
     np.testing.assert_allclose(log["array"]["non_finite"], 2 / 3)
     assert "values" not in json.loads(explanation.to_json(most=2))["values"][0]["array"]
+
+
+def test_no_difference_is_put_beside_what_leads_through_a_checkpoint():
+    x, y = leaf([0.5, 1.0]), leaf([2.0, 3.0])
+    z = np.sum(mg.checkpoint(lambda x: np.exp(np.sin(x)), x) * y)
+    explanation = mg.explain(z, {"x": x, "y": y}, finite_differences=True)
+    assert explanation.value("x").differences == {}
+    for index, difference in explanation.value("y").differences.items():
+        assert difference == pytest.approx(float(explanation.gradient("y")[index]))
+    assert explanation.value("y").differences

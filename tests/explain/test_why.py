@@ -90,7 +90,11 @@ def test_local_derivatives_are_those_found_by_probing_one_place_after_another():
         explanation = mg.explain(f(x), gradient=np.ones(f(x).shape))
         for c in explanation.value(x).contributions:
             for index in np.ndindex(x.shape):
-                np.testing.assert_allclose(local_derivatives(c, index), _probed(c, index), atol=1e-12)
+                np.testing.assert_allclose(
+                    local_derivatives(c, index),
+                    _probed(c, index, np.ones(c.operation.output.array.shape, bool)),
+                    atol=1e-12,
+                )
 
 
 def test_a_rule_that_works_on_arrays_only_is_probed():
@@ -165,3 +169,49 @@ def test_the_local_derivative_of_a_factor_is_named_as_the_entry_that_it_met(x, y
                     name, _, entry = term.local_name.partition("[")
                     at = tuple(map(int, entry[:-1].split(",")))
                     assert explanation.value(name).array[at] == pytest.approx(term.local)
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "index", "gradient"),
+    [
+        (lambda x: np.where(x > 0, np.sqrt(x), 0), [0.0, 1.0, 4.0, -1.0], 1, 0.5),
+        (lambda x: x**0.5, [0.0, 1.0, 4.0], 1, 0.5),
+        (lambda x: np.log(x), [0.0, 1.0, 4.0], 2, 0.25),
+        (F.softmax, [[1.0, 2.0], [np.inf, 1.0]], (0, 1), 0.0),
+    ],
+)
+def test_a_healthy_entry_beside_an_infinite_one_adds_up(f, x, index, gradient):
+    x = leaf(x)
+    with np.errstate(all="ignore"):
+        why = mg.explain(np.sum(f(x))).why(x, index)
+    assert why.adds_up
+    assert why.total == pytest.approx(gradient, abs=1e-12)
+
+
+def test_a_gradient_that_is_none_is_explained_on_a_page_too():
+    with np.errstate(all="ignore"):
+        x = leaf([0.0, 0.0])
+        explanation = mg.explain(np.sqrt(np.sum(x**2)))
+    why = explanation.why(x, 0)
+    assert np.isnan(why.real)
+    assert why.adds_up is True
+    assert "NaN" not in explanation.to_html().split('id="data">')[1].split("</script>")[0]
+
+
+def test_many_terms_are_counted_and_added_up_without_being_listed():
+    w = leaf(2.0)
+    why = mg.explain(np.sum(w * np.arange(100_000.0))).why(w, (), 3)
+    assert [term.local for term in why.terms] == [99_999, 99_998, 99_997]
+    assert why.others == 99_996  # the first is 0
+    assert why.rest + sum(term.value for term in why.terms) == pytest.approx(99_999 * 50_000)
+
+
+def test_a_rule_of_ones_own_is_not_taken_for_the_product_whose_name_it_has():
+    @mg.rule()
+    def multiply(x, y, /):
+        return x * y, (lambda g: 2 * g * y, lambda g: g * x)
+
+    x, y = leaf([3.0]), leaf([5.0])
+    why = mg.explain(np.sum(multiply(x, y))).why(x, 0)
+    assert why.terms[0].local == 10
+    assert why.terms[0].local_name == ""
