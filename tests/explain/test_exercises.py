@@ -309,7 +309,11 @@ HOSTILE = [
     ("return g * y", "return g * y / 0", "Not finite: is something divided by 0"),
     ("return g * y", "g *= y\n        return g", "pull_x writes into g."),
     ("return g * y", "x[...] = 0\n        return g * y", "pull_x writes into x."),
-    ("return g * y", "return (g * y).astype(np.float64)", "the gradient of x is float64, where x and g are float32."),
+    ("return g * y", "return (g * y).astype(np.float64)", "the numbers are right, but the gradient of x is float64"),
+    ("return g * y", "raise SystemExit(0)", "The pullback of x raises SystemExit: 0"),
+    ("return g * y", "z.fill(7)\n        return g * y", "pull_x writes into the value."),
+    ("return g * y", "return g.sum()", "the gradient of x is wrong."),
+    ("return g * y", "return np.array(['a'] * g.size).reshape(g.shape)", "not real numbers."),
     ("return g * y", "print('seen')\n        return g", "It prints: seen"),
     ("def pull_x(g)", "def pull_x()", "raises TypeError: multiply.<locals>.pull_x() takes 0 positional arguments"),
 ]

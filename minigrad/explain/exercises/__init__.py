@@ -50,7 +50,7 @@ def check(path: Path) -> tuple[bool, str]:
     from minigrad.explain.exercises.grading import grade
 
     if path.suffix != ".py":
-        return False, f"{path.name} is no Python file: --check takes the file that --exercise wrote, as in multiply.py"
+        return False, f"{path} is no Python file: --check takes the file that --exercise wrote, as in multiply.py"
     try:
         scope = runpy.run_path(str(path))
     except OSError as error:
@@ -65,8 +65,8 @@ def check(path: Path) -> tuple[bool, str]:
     named = [exercise for exercise in EXERCISES if exercise.name in scope]
     exercise = next((e for e in named if e.name == path.stem), named[0] if named else None)
     if exercise is None:
-        wanted = path.stem if path.stem in NAMES else "that of an exercise"
-        return False, f"{path.name} has no function {wanted}: keep its name, and the line @mg.rule() above it."
+        wanted = f"function {path.stem}" if path.stem in NAMES else "function with the name of an exercise"
+        return False, f"{path.name} has no {wanted}: keep its name, and the line @mg.rule() above it."
     rule = scope[exercise.name]
     if not isinstance(rule, Rule):
         return False, f"{path.name}: {exercise.name} is no rule: put the line @mg.rule() back above it."
