@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from minigrad import guard
 from minigrad.autograd import RULES, Rule
 from minigrad.definitions import DEFINITIONS
@@ -81,13 +83,13 @@ def module_path() -> str:
     return _local.modules[-1] if _local.modules else ""
 
 
-_PACKAGE = str(Path(__file__).parent) + os.sep
+_LIBRARIES = tuple(str(Path(file).parent) + os.sep for file in (__file__, np.__file__))
 
 
 def source() -> tuple[str, int]:
-    """The innermost line outside of this package that led here: its file and its number."""
+    """The innermost line outside of this package and of NumPy that led here: its file and its number."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_LIBRARIES):
         frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno
 

@@ -18,8 +18,10 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
+import io
 import runpy
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -115,11 +117,18 @@ def _value(node: ast.AST, names: dict[str, Any]) -> Any:
         case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords) if name in FUNCTIONS and all(
             k.arg for k in keywords
         ):
-            given = [_setting(arg, names) if i else _value(arg, names) for i, arg in enumerate(args)]
+            given = [_setting(arg, names) if i else _first(name, arg, names) for i, arg in enumerate(args)]
             return _small(FUNCTIONS[name](*given, **{k.arg: _setting(k.value, names) for k in keywords if k.arg}))
         case ast.Call(func=ast.Name(id=name)) if name not in FUNCTIONS:
             raise ValueError(f"{name} is not among the functions allowed: --functions lists them")
     raise ValueError(_refused(node))
+
+
+def _first(name: str, node: ast.AST, names: dict[str, Any]) -> Any:
+    """The first argument: arrays to be joined stay what they are, others may be of different lengths."""
+    if name in ("concatenate", "stack") and isinstance(node, ast.List | ast.Tuple):
+        return [_value(part, names) for part in node.elts]
+    return _value(node, names)
 
 
 def _small(value: Any) -> Any:
@@ -245,7 +254,16 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     return args
 
 
+def _place(error: Exception, path: str) -> str:
+    """The last line of this file that the error passed through: "train.py:12, loss = np.log(x): "."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
+    return f"{Path(path).name}:{frames[-1].lineno}, {frames[-1].line}: " if frames else ""
+
+
 def main(arguments: list[str] | None = None) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # where a terminal has no ∂
     args = parsed(arguments)
     if args.functions:
         print(*sorted(FUNCTIONS))
@@ -257,6 +275,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if colon and path.endswith(".py") and function.isidentifier():
             explanation = of_file(Path(path), function, names)
+        elif args.program.endswith(".py"):
+            raise ValueError(f"which function of the file? {args.program}:FUNCTION, with its arguments as name=value")
         else:
             explanation = explained(evaluate(args.program, names), names)
         if args.inside:
@@ -268,8 +288,8 @@ def main(arguments: list[str] | None = None) -> int:
             explanation.save(args.save)
         if args.html:
             args.html.write_text(explanation.to_html(), encoding="utf-8")
-    except (ValueError, TypeError, IndexError, OSError, ArithmeticError, SyntaxError, RecursionError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    except Exception as error:  # of the user's own program, which may raise anything
+        print(f"{_place(error, path)}{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     print("\n\n".join([str(explanation), *answers]))
     return 0

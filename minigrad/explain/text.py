@@ -86,7 +86,8 @@ def text(explanation: Explanation, module: str | None) -> str:
     used = {id(v): v for o in operations for v in o.inputs.values() if v is not None} | {
         id(explanation.output): explanation.output
     }
-    starts = [v for v in used.values() if v.operation is None or v.operation not in operations]
+    shown_here = set(operations)
+    starts = [v for v in used.values() if v.operation is None or v.operation not in shown_here]
     lines = ["forward", *_forward(starts, operations), "", "backward"]
     if module is None:
         seed = explanation.output.seed

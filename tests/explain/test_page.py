@@ -344,6 +344,41 @@ def test_values_come_with_the_forward_pass_and_go_on_the_way_back(opened):
 
 
 @needs_browser
+def test_who_opens_a_box_by_a_key_goes_on_in_its_details_and_comes_back(opened):
+    page = opened(mg.explain(*expression()))
+    page.keyboard.press("End")
+    box = page.locator(".node.leaf").first
+    box.focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "details"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('section').id") == "details"
+    page.keyboard.press("Escape")
+    assert box.evaluate("element => element === document.activeElement")
+
+
+@needs_browser
+def test_the_whole_graph_is_shown_however_tall(opened):
+    x = leaf(1.0)
+    y = x
+    for _ in range(300):
+        y = y * 1.01
+    page = opened(mg.explain(y))
+    page.keyboard.press("0")
+    last, graph = page.locator(".node").last.bounding_box(), page.locator("#graph").bounding_box()
+    assert last["y"] + last["height"] <= graph["y"] + graph["height"]
+
+
+@needs_browser
+def test_the_list_of_modules_closes_where_one_presses_beside_it(opened):
+    page = opened(encoder())
+    page.locator("#modules summary").click()
+    assert page.locator("#outline").is_visible()
+    page.locator("#graph").click(position={"x": 5, "y": 600})
+    assert not page.locator("#outline").is_visible()
+
+
+@needs_browser
 def test_keys_step_play_and_open(opened):
     explanation = mg.explain(*expression())
     page = opened(explanation)
@@ -363,6 +398,10 @@ def test_keys_step_play_and_open(opened):
     page.locator("#back[aria-disabled=false]").wait_for()
     page.keyboard.press("Space")
     assert page.locator("#play").get_attribute("aria-label") == "Play"
+    page.locator(".node").first.click()
+    page.keyboard.press("Space")  # on a box, too
+    assert page.locator("#play").get_attribute("aria-label") == "Pause"
+    page.keyboard.press("Space")
     page.keyboard.press("?")
     assert page.locator("dialog#keys").is_visible()
     page.keyboard.press("Escape")

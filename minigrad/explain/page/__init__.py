@@ -24,6 +24,7 @@ from minigrad.explain.picture import CELLS, _matrix, heat_map
 from minigrad.explain.recording import Contribution, Explanation, Operation, Step, Value, call
 from minigrad.explain.text import _plain, summary
 from minigrad.explain.why import Why, local_derivatives, why
+from minigrad.rules.elementwise import multiply
 from minigrad.tensor import Array
 
 FEW = 64  # numbers of an array that are shown one by one; of a larger one a heat map
@@ -242,7 +243,7 @@ def _local(c: Contribution, arrays: _Arrays) -> dict[str, Any] | None:
     elif matrix.size > FEW:
         return None
     others = [v for i, v in enumerate(c.operation.inputs.values()) if i != c.position and v is not None]
-    name = others[0].name if c.operation.name == "multiply" and len(others) == 1 else ""
+    name = others[0].name if c.operation.rule is multiply and len(others) == 1 else ""
     return {"per": per, "array": arrays.number(found), "name": name}
 
 

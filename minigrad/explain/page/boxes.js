@@ -76,7 +76,7 @@ function build(box) {
   box.element = make("button", {
     type: "button", class: `node ${kind}`, "data-value": box.value,
     "data-module": box.group?.path, "data-group": box.group?.id,
-    click: (event) => press(box, event.target),
+    click: (event) => press(box, event),
     dblclick: () => box.group && toggle(box.group),
     mouseenter: () => trace(box.value), mouseleave: () => trace(null),
     focus: (event) => event.target.matches(":focus-visible") && trace(box.value), blur: () => trace(null),
@@ -88,12 +88,13 @@ function build(box) {
 }
 
 /** A box opens its details, a number of a finished gradient in it its why. */
-function press(box, target) {
+function press(box, { target, detail }) {
   const gradient = gradientOf(box.value);
   if (box.group) select({ group: box.group });
   else if (target.dataset.at && box.gradient.contains(target) && !gradient.waiting) {
     select({ why: { value: box.value, index: indexOf(Number(target.dataset.at), arrays[gradient.array].shape) } });
   } else select({ value: box.value });
+  if (detail === 0) $(state.why ? "why" : "details").focus({ preventScroll: true }); // by a key: the reader goes on there
 }
 
 /** Show in a box what is known by now. */

@@ -15,6 +15,7 @@ function goTo(position) {
 
 /** Select a value, a module or an entry to be explained; nothing selects nothing. */
 function select({ value, group, why }) {
+  const closed = $("side").contains(document.activeElement) ? boxOf[state.value] : null;
   if (why === undefined) Object.assign(state, { value: value ?? null, group: group ?? null, why: null });
   else {
     state.why = why;
@@ -23,7 +24,8 @@ function select({ value, group, why }) {
   showDetails();
   showWhy();
   follow(state.value === null ? null : boxOf[state.value]);
-  if (why || value !== undefined || group) $(why ? "why" : "details").scrollIntoView({ block: "nearest" });
+  if (why || value !== undefined || group) $(why ? "why" : "details").scrollIntoView({ block: "start" });
+  else closed?.element.focus({ preventScroll: true });
 }
 
 function toggle(group) {
@@ -116,7 +118,7 @@ function zoomTo(zoom) {
   const graph = $("graph"), canvas = $("canvas");
   const x = (graph.scrollLeft + graph.clientWidth / 2) / state.zoom;
   const y = (graph.scrollTop + graph.clientHeight / 2) / state.zoom;
-  state.zoom = Math.max(0.1, Math.min(3, zoom));
+  state.zoom = Math.max(LEAST_ZOOM, Math.min(3, zoom));
   canvas.style.transform = `scale(${state.zoom})`;
   const side = Math.max(0, (graph.clientWidth - size.width * state.zoom) / 2);
   const top = Math.max(0, Math.min(48, (graph.clientHeight - size.height * state.zoom) / 2));
@@ -130,7 +132,7 @@ function zoomTo(zoom) {
 }
 
 /** The whole graph, or as much of it as can still be read. */
-function fit(least = 0.1) {
+function fit(least = LEAST_ZOOM) {
   const { clientWidth, clientHeight } = $("graph");
   zoomTo(Math.max(least, Math.min(1.4, (clientWidth - 16) / size.width, (clientHeight - 16) / size.height)));
 }
@@ -220,7 +222,7 @@ function closeOne() {
 
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || $("keys").open || !(event.key in KEYS)) return;
-  if (event.key === " " && event.target.closest("button, summary")) return; // it is pressed
+  if (event.key === " " && event.target.closest("button:not(.node), summary")) return; // it is pressed
   event.preventDefault();
   KEYS[event.key]();
 }
@@ -233,6 +235,9 @@ function listen() {
   for (const [id, act] of Object.entries(clicks)) $(id).addEventListener("click", act);
   $("slider").addEventListener("input", (event) => step(Number(event.target.value) - state.position));
   document.addEventListener("keydown", onKey);
+  document.addEventListener("pointerdown", (event) => {
+    if (!$("modules").contains(event.target)) $("modules").open = false;
+  });
   addEventListener("resize", () => zoomTo(state.zoom));
   drag();
 }

@@ -5,6 +5,7 @@
 const { values, operations, steps, arrays, whys, output } = JSON.parse(document.getElementById("data").textContent);
 const MOST_UNFOLDED = 500; // operations; beyond that modules start folded
 const MOST_BOXES = 60; // that are then shown
+const LEAST_ZOOM = 0.005;
 const BEAT = 1100; // milliseconds of a step while playing
 
 const $ = (id) => document.getElementById(id);
