@@ -40,8 +40,10 @@ def as_array(data: object, dtype: DTypeLike | None = None) -> Array:
             raise ValueError(f"a tensor needs rows of equal length: {error}") from None
         if dtype is None and data.dtype == np.float64:
             dtype = np.float32
-    if type(data) is not np.ndarray:  # a memory map, say: the same memory, without ways of its own
-        data = data.view(np.ndarray)
+    if type(data) is not np.ndarray:
+        if hasattr(data, "filled"):
+            raise TypeError("a tensor has no mask: fill the masked array first, as in x.filled(0)")
+        data = data.view(np.ndarray)  # of a memory map, say: the same memory, without ways of its own
     if dtype is not None:
         data = data.astype(dtype, copy=False)
     if data.dtype.kind not in "fiubc":

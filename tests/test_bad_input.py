@@ -192,3 +192,10 @@ def test_the_variance_of_nothing_is_nan_and_its_gradient_empty():
         y.backward()
         assert np.isnan(y.data)
         assert x.grad.shape == (0,)
+
+
+def test_a_masked_array_does_not_lose_its_mask_in_silence():
+    x = np.ma.masked_array([1.0, 99.0], mask=[False, True])
+    for take in (mg.tensor, lambda x: np.sum(mg.ones(2) * x), lambda x: mg.functional.relu(mg.tensor(x))):
+        with pytest.raises(TypeError, match=r"a tensor has no mask: fill the masked array first"):
+            take(x)
