@@ -138,7 +138,7 @@ def normalize_axis_tuple(axis: Any, ndim: int) -> tuple[int, ...]:
 def normalize_axis_index(axis: Any, ndim: int) -> int:
     """NumPy's, likewise, and True is no axis."""
     try:
-        if type(axis) is bool:
+        if isinstance(axis, bool | np.bool_):
             raise TypeError
         return array_utils.normalize_axis_index(axis, ndim)
     except TypeError:
