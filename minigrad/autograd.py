@@ -239,7 +239,7 @@ _FIXED = frozenset((int, slice, type(None), type(...)))  # parts of an index or 
 
 def _recorder(rule: Rule) -> Callable[..., Any]:
     """The function that applies a rule to arrays and Tensors, and records it where a gradient is wanted."""
-    arity, new = rule.arity, Tensor.__new__
+    arity, linear, new = rule.arity, rule.linear, Tensor.__new__
 
     def apply(*inputs: Any, **settings: Any) -> Any:
         if settings or len(inputs) != arity:
@@ -290,6 +290,9 @@ def _recorder(rule: Rule) -> Callable[..., Any]:
                 raise TypeError(f"rule {rule.name} has {len(vertices)} inputs and returned {len(pullbacks)} pullbacks")
             result.node = node = Node(rule, vertices, settings, pullbacks, value)
             result._requires_grad = True
+            if open_arrays and linear:
+                node.value = value
+                open_arrays = []
             if open_arrays or settings or value.base is not None:
                 guard.watch(node, open_arrays, inputs, value)
         else:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minigrad.tensor import Array, Tensor, detached, owner
+from minigrad.tensor import Array, Tensor, owner
 
 if TYPE_CHECKING:
     from minigrad.autograd import Node
@@ -83,22 +83,21 @@ def is_open(array: Array) -> bool:
 def watch(node: Node, open_arrays: list[Array], inputs: Sequence[Any], value: Array) -> None:
     """Note of a new node what must not be written into: of its inputs those that are open to it, and its settings."""
     taken: list[Snapshot] = []
-    if open_arrays and node.rule.linear:
-        node.value = value
-    else:
-        for array in open_arrays:
-            # snapshot does the same, and takes half as long again
-            before = array.tobytes() if array.nbytes < _SHARED else snapshot(array)
-            taken.append((array, before, array.shape, array.dtype))
+    for array in open_arrays:
+        # snapshot does the same, and takes half as long again
+        before = array.tobytes() if array.nbytes < _SHARED else snapshot(array)
+        taken.append((array, before, array.shape, array.dtype))
     if node.settings:
         for setting in node.settings.values():
             if isinstance(setting, np.ndarray) and is_open(setting):
                 taken.append(noted(setting))
     node.snapshots = taken
-    if value.base is not None and node.rule.may_view:
-        memory = owner(value)
+    base = value.base
+    if base is not None and node.rule.may_view:
         for x in inputs:
-            if owner(detached(x)) is memory:  # whoever can write into the one can write into the other
+            array = x._array if isinstance(x, Tensor) else x
+            # whoever can write into the one can write into the other; NumPy's views of views have one base, mostly
+            if array is base or getattr(array, "base", None) is base or owner(array) is owner(value):
                 made_by = x.node if isinstance(x, Tensor) else None
                 node.memory = OUTSIDE if made_by is None or made_by.memory is OUTSIDE else made_by
 
@@ -133,7 +132,9 @@ def verify(nodes: Sequence[Node], create_graph: bool, needed: Container[Any] | N
                 f"the graph of {node.rule.name} has already been freed by a backward pass: "
                 "for a second one, call the first with retain_graph=True"
             )
-        for array, before, shape, dtype in node.snapshots or ():
+        if not node.snapshots:
+            continue
+        for array, before, shape, dtype in node.snapshots:
             same = array.tobytes() == before and array.shape == shape and array.dtype is dtype
             if not same and id(array) not in harmless:
                 _refuse(node, array, nodes, create_graph, needed)
