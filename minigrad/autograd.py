@@ -228,13 +228,13 @@ class Rule:
                     )
                 settings = settings | {name: setting._array}
             elif isinstance(setting, (list, dict)) or (
-                isinstance(setting, tuple) and not _FIXED.issuperset(map(type, setting))
+                isinstance(setting, tuple) and not FIXED.issuperset(map(type, setting))
             ):
                 settings = settings | {name: copy.deepcopy(setting)}  # whoever holds it may change it before backward
         return inputs, settings
 
 
-_FIXED = frozenset((int, slice, type(None), type(...)))  # parts of an index or a shape that nobody can change
+FIXED = frozenset((int, slice, type(None), type(...)))  # parts of an index or a shape that nobody can change
 
 
 def _recorder(rule: Rule) -> Callable[..., Any]:

@@ -120,9 +120,7 @@ def _done(nodes: list[Node], ends: list[Vertex]) -> int:
                 done.append(known[x])
             elif isinstance(x, np.ndarray):
                 done.append((x.shape, x.dtype, hash(x.tobytes())))
-            elif isinstance(
-                x, int | float | str | slice | np.generic | None
-            ):  # of others repr may be another each time
+            elif isinstance(x, (int, float, str, slice, np.generic)) or x is None:  # repr of others may vary
                 done.append(repr(x))
     return hash(tuple(done))
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import checks
-from minigrad.autograd import implements, rule
+from minigrad.autograd import FIXED, implements, rule
 from minigrad.tensor import Tensor, as_array, detached
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
@@ -34,12 +34,9 @@ def put(x, /, index, shape):
 @implements(Tensor.__getitem__)
 def _getitem(x: Any, index: Any) -> Any:
     try:
-        return getitem.apply(x, index if type(index) in _FIXED else _plain(index))
+        return getitem.apply(x, index if type(index) in FIXED else _plain(index))
     except OverflowError:
         raise _beyond("x[index]", x, index) from None
-
-
-_FIXED = frozenset((int, slice, type(None), type(...)))
 
 
 def _plain(index: Any) -> Any:
@@ -55,7 +52,7 @@ def _beyond(name: str, x: Any, index: Any) -> IndexError:
 def _is_basic(index: Any) -> bool:
     """Whether an index picks no element twice, and a view will do: numbers, slices, None and an ellipsis."""
     for part in index if isinstance(index, tuple) else (index,):
-        if type(part) not in _FIXED and (not isinstance(part, (int, np.integer)) or isinstance(part, bool)):
+        if type(part) not in FIXED and (not isinstance(part, (int, np.integer)) or isinstance(part, bool)):
             return False
     return True
 
