@@ -254,6 +254,9 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     return args
 
 
+_REFUSALS = ValueError, TypeError, IndexError, OSError, ArithmeticError, SyntaxError, RecursionError, MemoryError
+
+
 def _place(error: Exception, path: str) -> str:
     """The last line of this file that the error passed through: "train.py:12, loss = np.log(x): "."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
@@ -288,8 +291,11 @@ def main(arguments: list[str] | None = None) -> int:
             explanation.save(args.save)
         if args.html:
             args.html.write_text(explanation.to_html(), encoding="utf-8")
-    except Exception as error:  # of the user's own program, which may raise anything
-        print(f"{_place(error, path)}{type(error).__name__}: {error}", file=sys.stderr)
+    except Exception as error:
+        place = _place(error, path)
+        if not place and not isinstance(error, _REFUSALS):
+            raise  # neither a bad expression nor the user's own program: a fault in here
+        print(f"{place}{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     print("\n\n".join([str(explanation), *answers]))
     return 0
