@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike
 
 from minigrad import checks, guard
 from minigrad.guard import OUTSIDE, Snapshot
-from minigrad.tensor import HANDLERS, Array, Tensor, as_array, detached, needs_float, owner
+from minigrad.tensor import HANDLERS, Array, Tensor, as_array, detached, needs_float, wrapped
 
 F = TypeVar("F", bound=Callable[..., Any])
 Pullback = Callable[[Any], Any]
@@ -215,91 +215,88 @@ class Rule:
                 raise TypeError(
                     f"{self.name} takes at most {self.arity + len(self.settings)} arguments, got {len(inputs)}"
                 )
-            inputs, settings = inputs[: self.arity], dict(zip(self.settings, rest, strict=False)) | settings
+            named = dict(zip(self.settings, rest, strict=False))
+            inputs, settings = inputs[: self.arity], named | settings if settings else named
         for name, setting in settings.items():
             if name not in self.settings:
                 raise TypeError(
                     f"{self.name} of Tensors takes no argument {name!r}, only {', '.join(self.settings) or 'inputs'}"
                 )
+            kind = type(setting)
+            if kind in _CONSTANT or (kind is tuple and FIXED.issuperset(map(type, setting))):
+                continue
             if isinstance(setting, Tensor):
                 if setting.requires_grad:
                     raise TypeError(
                         f"{self.name}: no gradient flows through the setting {name!r}: pass {name}.detach()"
                     )
                 settings = settings | {name: setting._array}
-            elif isinstance(setting, (list, dict)) or (
-                isinstance(setting, tuple) and not FIXED.issuperset(map(type, setting))
-            ):
+            elif isinstance(setting, (list, dict, tuple)):
                 settings = settings | {name: copy.deepcopy(setting)}  # whoever holds it may change it before backward
         return inputs, settings
 
 
 FIXED = frozenset((int, slice, type(None), type(...)))  # parts of an index or a shape that nobody can change
+_CONSTANT = FIXED | {float, bool, str, np.ndarray}  # settings that stay as they are; arrays are watched
 
 
 def _recorder(rule: Rule) -> Callable[..., Any]:
     """The function that applies a rule to arrays and Tensors, and records it where a gradient is wanted."""
-    arity, linear, new = rule.arity, rule.linear, Tensor.__new__
+    arity, linear, array_type = rule.arity, rule.linear, np.ndarray
 
     def apply(*inputs: Any, **settings: Any) -> Any:
         if settings or len(inputs) != arity:
             inputs, settings = rule.bind(inputs, settings)
         arrays: list[Any] = []
         vertices: list[Any] = []
-        open_arrays: list[Array] = []  # those that somebody outside can write into before backward
+        outside: list[Array] = []  # those that somebody outside can write into before backward
         wanted = tensors = False
         for x in inputs:
             if isinstance(x, Tensor):
                 tensors = True
                 array = x._array
-                arrays.append(array)
                 node = x.node
                 if node is not None:
                     wanted = True
                     vertices.append(node)
                     if node.memory is OUTSIDE:
-                        open_arrays.append(array)
-                    continue
-                if x._requires_grad:
-                    wanted = True
-                    vertices.append(x)
+                        outside.append(array)
                 else:
-                    vertices.append(array)
-                open_arrays.append(array)
+                    if x._requires_grad:
+                        wanted = True
+                        vertices.append(x)
+                    else:
+                        vertices.append(array)
+                    outside.append(array)
             else:
                 array = x if type(x) in _PLAIN else _operand(x)
-                arrays.append(array)
                 vertices.append(array)
-                if type(array) is np.ndarray and guard.is_open(array):
-                    open_arrays.append(array)
+                if type(array) is array_type and guard.is_open(array):
+                    outside.append(array)
+            arrays.append(array)
         if not tensors:  # then NumPy's scalars stay what they are
             arrays = [x if isinstance(x, np.generic) else array for x, array in zip(inputs, arrays, strict=True)]
             return rule.function(*arrays, **settings)[0]
-        value, pullbacks = rule.function(*arrays, **settings)
-        if type(value) is not np.ndarray:
+        value, pullbacks = rule.function(*arrays, **settings) if settings else rule.function(*arrays)
+        if type(value) is not array_type:
             if not isinstance(value, (np.generic, int, float)):  # NumPy makes scalars of 0-d arrays
                 raise TypeError(f"rule {rule.name} must return one array and its pullbacks, not {type(value).__name__}")
             value = np.asarray(value)
         elif value is arrays[0] or value is arrays[-1]:
             value = value.view()  # so that it is seen to be one
-        result = new(Tensor)
-        result._array = value
-        result.grad = result.hooks = None
+        result = wrapped(value)
         if wanted and _mode.recording:
             if len(pullbacks) != len(vertices):
                 raise TypeError(f"rule {rule.name} has {len(vertices)} inputs and returned {len(pullbacks)} pullbacks")
             result.node = node = Node(rule, vertices, settings, pullbacks, value)
             result._requires_grad = True
-            if open_arrays and linear:
+            if outside and linear:
                 node.value = value
-                open_arrays = []
-            if open_arrays or settings or value.base is not None:
-                guard.watch(node, open_arrays, inputs, value)
-        else:
-            result.node = None
-            result._requires_grad = False
-            if wanted and value.base is not None:
-                guard.expose_views(inputs, value)
+                outside = []
+            if outside or settings or value.base is not None:
+                guard.watch(node, outside, inputs, value)
+        elif wanted and value.base is not None:
+            guard.expose_views(inputs, value)
         return result
 
     return apply
@@ -483,7 +480,7 @@ def _replay(nodes: list[Node], needed: set[Vertex] | None, targets: Mapping[Vert
 
 def hung_on(value: Array, node: Node) -> Tensor:
     """The tensor of this value that this node made."""
-    tensor = Tensor(value)
+    tensor = wrapped(value)
     tensor.node, tensor._requires_grad = node, True
     return tensor
 
@@ -560,11 +557,10 @@ def _pull(
             if v.hooks and isinstance(v, Tensor):
                 g = call_hooks(v, g)
             array = np.asarray(detached(g))
-            whose = owner(array)
-            if id(whose) in taken or whose is not array:  # it may be written into, so it must be its own
-                g = g.copy() if isinstance(g, Tensor) else Tensor(array.copy())
-            taken.add(id(whose))
-            arrived[v] = g if isinstance(g, Tensor) else Tensor(array)
+            if array.base is not None or id(array) in taken:  # it may be written into, so it must be its own
+                g = array = g.copy()
+            taken.add(id(array))
+            arrived[v] = g if isinstance(g, Tensor) else wrapped(array)
         return arrived
 
 
@@ -577,7 +573,7 @@ def backward(output: Tensor, gradient: Any = None, retain_graph: bool = False, c
             if leaf.grad.shape != g.shape:
                 raise ValueError(f"a leaf of shape {leaf.shape} has a .grad of shape {leaf.grad.shape}: set it to None")
             with enable_grad() if create_graph else no_grad():
-                arrived[leaf] = leaf.grad + g if create_graph else Tensor(np.asarray(leaf.grad._array + g._array))
+                arrived[leaf] = leaf.grad + g if create_graph else wrapped(np.asarray(leaf.grad._array + g._array))
     for leaf, g in arrived.items():  # not before all sums are made: every leaf gets its gradient, or none does
         leaf.grad = g
     _mode.reached = [weakref.ref(leaf) for leaf in arrived if leaf.is_parameter]

@@ -34,12 +34,13 @@ ARRAYS = (Tensor, np.ndarray)
 
 def floats(name: str, optional: tuple[str, ...] = (), **inputs: X) -> None:
     """Refuse what is no floating-point array, or is of another dtype than the others; the optional ones may be None."""
-    dtype = None
+    common = None
     for what, x in inputs.items():
-        if x is not None or what not in optional:
-            if not isinstance(x, ARRAYS) or x.dtype.kind != "f" or (dtype is not None and x.dtype != dtype):
+        dtype = x._array.dtype if isinstance(x, Tensor) else x.dtype if isinstance(x, np.ndarray) else None
+        if (dtype is None or dtype is not common) and (x is not None or what not in optional):
+            if dtype is None or dtype.kind != "f" or (common is not None and dtype != common):
                 raise TypeError(f"{name}: {_what_is_wrong(inputs, optional)}")
-            dtype = x.dtype
+            common = dtype
 
 
 def _what_is_wrong(inputs: dict[str, X], optional: tuple[str, ...]) -> str:

@@ -31,7 +31,7 @@ Snapshot = tuple[Array, Any, tuple[int, ...], np.dtype[Any]]  # an array, and th
 
 asked_in: dict[int, tuple[weakref.ref[Array], str]] = {}  # under debug: the line that last asked for an array
 
-_SHARED = 4096  # bytes from which on what an array holds is kept once for all operations that use it
+_SHARED = 1 << 14  # bytes from which on what an array holds is kept once for all operations that use it
 
 
 class Bytes:
@@ -80,10 +80,10 @@ def is_open(array: Array) -> bool:
     return array.base is not None or array.flags.writeable or _own.get(id(array)) is not array
 
 
-def watch(node: Node, open_arrays: list[Array], inputs: Sequence[Any], value: Array) -> None:
-    """Note of a new node what must not be written into: of its inputs those that are open to it, and its settings."""
+def watch(node: Node, outside: list[Array], inputs: Sequence[Any], value: Array) -> None:
+    """Note of a new node what must not be written into: of its inputs those from outside, and its settings."""
     taken: list[Snapshot] = []
-    for array in open_arrays:
+    for array in outside:
         # snapshot does the same, and takes half as long again
         before = array.tobytes() if array.nbytes < _SHARED else snapshot(array)
         taken.append((array, before, array.shape, array.dtype))

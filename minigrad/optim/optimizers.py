@@ -59,14 +59,14 @@ class Buffer:
         for i, (p, (value, gradient, shape)) in enumerate(zip(self.parameters, self.views, strict=True)):
             if p.grad is None:
                 continue
-            g = p.grad.data
-            if p.data is not value:  # somebody gave the parameter another array: take its values over
+            g = p.grad._array
+            if p._array is not value:  # somebody gave the parameter another array: take its values over
                 if p.shape != shape or p.dtype != value.dtype:
                     raise ValueError(
                         f"a parameter is {p.shape} {p.dtype.name}, and the optimiser has {shape} {value.dtype.name} "
                         "for it: build it after any conversion"
                     )
-                value[...] = p.data
+                value[...] = p._array
                 p.data = value
             if g.shape != shape:
                 raise ValueError(
