@@ -53,39 +53,46 @@ def _relu(x, /):
 @F.gelu.kernel
 def _gelu(x, /, approximate):
     if approximate == "tanh":
-        a, b = math.sqrt(2 / math.pi), math.sqrt(2 / math.pi) * 0.044715
-        with np.errstate(over="ignore"):
-            e = np.asarray(x * x)
-            e *= -2 * b
-            e -= 2 * a
-            e *= x
-            np.exp(e, out=e)
-        share = 1 / (1 + e)  # ½ (1 + tanh u) = 1 / (1 + e⁻²ᵘ): twice as fast as tanh, and nothing cancels
-        np.minimum(e, np.finfo(e.dtype).max, out=e)
+        return _gelu_tanh(x)
+    share = 0.5 * erf(x * math.sqrt(0.5))
+    share += 0.5
 
-        def slope():  # s + x s (1 − s) (2 a + 6 b x²), where 1 − s = e s, and 0 comes before what may overflow
-            d = np.asarray(share * e)
-            d *= share
-            d *= x
-            cubic = d * x
-            cubic *= x
-            cubic *= 6 * b
-            d *= 2 * a
-            d += cubic
-            d += share
-            return d
-    else:
-        share = 0.5 * erf(x * math.sqrt(0.5))
-        share += 0.5
+    def pull(g):  # Φ(x) + x φ(x)
+        d = np.exp(-0.5 * x * x)
+        d *= x
+        d *= 1 / math.sqrt(2 * math.pi)
+        d += share
+        return g * d
 
-        def slope():  # Φ(x) + x φ(x)
-            d = np.exp(-0.5 * x * x)
-            d *= x
-            d *= 1 / math.sqrt(2 * math.pi)
-            d += share
-            return d
+    return x * share, (pull,)
 
-    return x * share, (lambda g: g * slope(),)
+
+def _gelu_tanh(x):
+    """½ x (1 + tanh u) = x / (1 + e⁻²ᵘ) with u = a x + b x³: twice as fast as tanh, and nothing cancels."""
+    a, b = math.sqrt(2 / math.pi), math.sqrt(2 / math.pi) * 0.044715
+    with np.errstate(over="ignore"):
+        e = np.asarray(x * x)
+        e *= -2 * b
+        e -= 2 * a
+        e *= x
+        np.exp(e, out=e)
+        under = e + 1
+    y = x / under
+
+    def pull(g):  # (1 + y e⁻²ᵘ (2 a + 6 b x²)) / (1 + e⁻²ᵘ), where 0 comes before what may overflow
+        d = np.asarray(np.minimum(e, np.finfo(e.dtype).max))
+        d *= y
+        cubic = d * x
+        cubic *= x
+        cubic *= 6 * b
+        d *= 2 * a
+        d += cubic
+        d += 1
+        d /= under
+        d *= g
+        return d
+
+    return y, (pull,)
 
 
 # ---- softmax ---------------------------------------------------------------------------------------------------------
@@ -106,15 +113,36 @@ def _softmax(x, /, axis):
 @F.layer_norm.kernel
 def _layer_norm(x, weight, bias, /, normalized_shape, eps):
     n = math.prod(F.as_shape(normalized_shape))
-    rows = x.reshape(x.size // max(n, 1), n)
+    share = _filled(n, 1 / max(n, 1), x.dtype)
+    w, b = _flat(weight), _flat(bias)
 
     def mean(z):
-        return (z @ _filled(n, 1 / max(n, 1), z.dtype))[:, None]
+        return (z @ share)[:, None]
 
-    def mean_product(y, z):
-        return np.vecdot(y, z)[:, None] * (1 / max(n, 1))
+    c, s, r = _centre(x.reshape(x.size // max(n, 1), n), eps, mean, lambda c: np.vecdot(c, c)[:, None] / max(n, 1))
+    c *= s  # each row standardised
+    y = c.copy() if w is None else c * w
+    if b is not None:
+        y += b
 
-    return _normalise(x, rows, weight, bias, eps, mean, mean_product)
+    def pull_x(g):
+        g = g.reshape(c.shape)
+        h = g.copy() if w is None else g * w
+        along = np.vecdot(h, c)[:, None] / n
+        h -= mean(h)
+        h -= c * along
+        h *= r
+        return h.reshape(x.shape)
+
+    return y.reshape(x.shape), (
+        pull_x,
+        lambda g: _column_sums(g.reshape(c.shape) * c).reshape(weight.shape),
+        lambda g: _column_sums(g.reshape(c.shape)).reshape(bias.shape),
+    )
+
+
+def _flat(vector):
+    return None if vector is None else vector.reshape(-1)
 
 
 @F.batch_standardise.kernel
@@ -131,55 +159,48 @@ def _batch_standardise(x, weight, bias, /, eps):
 
         return back(y), (lambda g: back(pull_x(rows(g))), *(lambda g, pull=pull: pull(rows(g)) for pull in others))
 
+    n = max(len(x), 1)
+
     def mean(z):
-        return _filled(len(z), 1 / max(len(z), 1), z.dtype) @ z
+        return _filled(len(z), 1 / n, z.dtype) @ z
 
-    return _normalise(x, x, weight, bias, eps, mean, lambda y, z: mean(y * z))
+    c, s, r = _centre(x, eps, mean, lambda c: mean(c * c))
+    y = c * (s if weight is None else s * weight)
+    if bias is not None:
+        y += bias
 
-
-def _normalise(x, matrix, weight, bias, eps, mean, mean_product):
-    """weight · (x − mean) / √(var + eps) + bias of a matrix, whose rows or columns the two means go along."""
-    c, r = _standardise(matrix, eps, mean, mean_product)
-    w, b = (v if v is None or v.ndim == 1 else v.ravel() for v in (weight, bias))
-    y = c.copy() if w is None else c * w
-    if b is not None:
-        y += b
+    @shared
+    def sums(g):  # of g, and of g times x standardised
+        return _column_sums(g), _column_sums(g * c) * s
 
     def pull_x(g):
-        g = g.reshape(c.shape)
-        h = g.copy() if w is None else g * w
-        along = mean_product(h, c)
-        h -= mean(h)
-        h -= c * along
-        h *= r
-        return h.reshape(x.shape)
+        total, along = sums(g)
+        h = c * (along * s / -n)
+        h += g
+        h -= total / n
+        h *= r if weight is None else r * weight
+        return h
 
-    def sums(z):
-        z = _column_sums(z)
-        return z if weight is None or weight.ndim == 1 else z.reshape(weight.shape)
-
-    return y.reshape(x.shape), (
-        pull_x,
-        lambda g: sums(g.reshape(c.shape) * c),
-        lambda g: sums(g.reshape(c.shape)),
-    )
+    return y, (pull_x, lambda g: sums(g)[1], lambda g: sums(g)[0])
 
 
-def _standardise(x, eps, mean, mean_product):
-    """(x − mean) / √(var + eps), and that root's reciprocal."""
+def _centre(x, eps, mean, variance):
+    """x − mean, what it is to be multiplied with to be standardised, and 1 / √(var + eps)."""
     m = mean(x)
     c = x - m
     with np.errstate(over="ignore"):
-        var = mean_product(c, c)
-    r = 1 / np.sqrt(var + eps)
+        r = variance(c)
+    r += eps
+    np.sqrt(r, out=r)
+    np.divide(1, r, out=r)
     if x.dtype == np.float32:
-        far = m * r
+        m *= r
         # beside a mean of several standard deviations the rounding of the mean shows, and squares may overflow
-        if x.size and not (far.min() > -4 and far.max() < 4 and r.min() > 0):
-            c, r = _standardise(x.astype(np.float64), eps, mean, mean_product)
-            return c.astype(np.float32), r.astype(np.float32)
-    c *= r
-    return c, r
+        if x.size and not (m.min() > -4 and m.max() < 4 and r.min() > 0):
+            c, s, r = _centre(x.astype(np.float64), eps, mean, variance)
+            c *= s  # while it is float64
+            return c.astype(np.float32), np.float32(1), r.astype(np.float32)
+    return c, r, r
 
 
 # ---- layers without their parameters ---------------------------------------------------------------------------------
