@@ -247,13 +247,17 @@ def _recorder(rule: Rule) -> Callable[..., Any]:
     def apply(*inputs: Any, **settings: Any) -> Any:
         if settings or len(inputs) != arity:
             inputs, settings = rule.bind(inputs, settings)
+        for x in inputs:
+            if isinstance(x, Tensor):
+                break
+        else:
+            return rule.function(*map(_alone, inputs), **settings)[0]
         arrays: list[Any] = []
         vertices: list[Any] = []
         outside: list[Array] = []  # those that somebody outside can write into before backward
-        wanted = tensors = False
+        wanted = False
         for x in inputs:
             if isinstance(x, Tensor):
-                tensors = True
                 array = x._array
                 node = x.node
                 if node is not None:
@@ -274,9 +278,6 @@ def _recorder(rule: Rule) -> Callable[..., Any]:
                 if type(array) is array_type and guard.is_open(array):
                     outside.append(array)
             arrays.append(array)
-        if not tensors:  # then NumPy's scalars stay what they are
-            arrays = [x if isinstance(x, np.generic) else array for x, array in zip(inputs, arrays, strict=True)]
-            return rule.function(*arrays, **settings)[0]
         value, pullbacks = rule.function(*arrays, **settings) if settings else rule.function(*arrays)
         if type(value) is not array_type:
             if not isinstance(value, (np.generic, int, float)):  # NumPy makes scalars of 0-d arrays
@@ -306,8 +307,13 @@ _PLAIN = frozenset((np.ndarray, float, int, bool, type(None)))
 
 
 def _operand(x: object) -> Any:
-    """An operand that is no Tensor: NumPy's scalars count as Python numbers, lists as float32 arrays."""
+    """An operand beside a Tensor: NumPy's scalars count as Python numbers, lists as float32 arrays."""
     return x.item() if isinstance(x, np.generic) else as_array(x)
+
+
+def _alone(x: object) -> Any:
+    """An operand where none is a Tensor: NumPy's scalars stay what they are."""
+    return x if type(x) in _PLAIN or isinstance(x, np.generic) else as_array(x)
 
 
 def rule(*numpy_functions: Callable[..., Any], linear: bool = False) -> Callable[[Callable[..., Any]], Rule]:

@@ -113,24 +113,28 @@ def _softmax(x, /, axis):
 @F.layer_norm.kernel
 def _layer_norm(x, weight, bias, /, normalized_shape, eps):
     n = math.prod(F.as_shape(normalized_shape))
+    rows = x.reshape(x.size // max(n, 1), n)
     share = _filled(n, 1 / max(n, 1), x.dtype)
-    w, b = _flat(weight), _flat(bias)
-
-    def mean(z):
-        return (z @ share)[:, None]
-
-    c, s, r = _centre(x.reshape(x.size // max(n, 1), n), eps, mean, lambda c: np.vecdot(c, c)[:, None] / max(n, 1))
-    c *= s  # each row standardised
+    m = rows @ share
+    c = rows - m[:, None]
+    with np.errstate(over="ignore"):
+        r = np.vecdot(c, c)
+        r *= 1 / max(n, 1)
+        if _is_far(m, r, eps):
+            return _in_float64(_layer_norm, x, weight, bias, normalized_shape, eps)
+    r = r[:, None]
+    c *= r  # standardised
+    w = None if weight is None else weight.reshape(-1)
     y = c.copy() if w is None else c * w
-    if b is not None:
-        y += b
+    if bias is not None:
+        y += bias.reshape(-1)
 
     def pull_x(g):
-        g = g.reshape(c.shape)
-        h = g.copy() if w is None else g * w
-        along = np.vecdot(h, c)[:, None] / n
-        h -= mean(h)
-        h -= c * along
+        h = g.reshape(c.shape).copy() if w is None else g.reshape(c.shape) * w
+        along = np.vecdot(h, c)
+        along *= 1 / max(n, 1)
+        h -= (h @ share)[:, None]
+        h -= c * along[:, None]
         h *= r
         return h.reshape(x.shape)
 
@@ -141,14 +145,10 @@ def _layer_norm(x, weight, bias, /, normalized_shape, eps):
     )
 
 
-def _flat(vector):
-    return None if vector is None else vector.reshape(-1)
-
-
 @F.batch_standardise.kernel
 def _batch_standardise(x, weight, bias, /, eps):
     if x.ndim == 3:  # channels last, as rows of a matrix, and back again
-        y, (pull_x, *others) = _batch_standardise.function(_rows(np.moveaxis(x, 1, 2)), weight, bias, eps)
+        y, (first, *others) = _batch_standardise.function(_rows(np.moveaxis(x, 1, 2)), weight, bias, eps)
         n, c, length = x.shape
 
         def rows(g):
@@ -157,50 +157,58 @@ def _batch_standardise(x, weight, bias, /, eps):
         def back(y):
             return np.moveaxis(y.reshape(n, length, c), 2, 1).copy()
 
-        return back(y), (lambda g: back(pull_x(rows(g))), *(lambda g, pull=pull: pull(rows(g)) for pull in others))
+        return back(y), (lambda g: back(first(rows(g))), *(lambda g, pull=pull: pull(rows(g)) for pull in others))
 
     n = max(len(x), 1)
-
-    def mean(z):
-        return _filled(len(z), 1 / n, z.dtype) @ z
-
-    c, s, r = _centre(x, eps, mean, lambda c: mean(c * c))
-    y = c * (s if weight is None else s * weight)
+    share = _filled(len(x), 1 / n, x.dtype)
+    m = share @ x
+    c = x - m
+    with np.errstate(over="ignore"):
+        r = share @ (c * c)
+        if _is_far(m, r, eps):
+            return _in_float64(_batch_standardise, x, weight, bias, eps)
+    scale = r if weight is None else r * weight
+    y = c * scale
     if bias is not None:
         y += bias
 
     @shared
     def sums(g):  # of g, and of g times x standardised
-        return _column_sums(g), _column_sums(g * c) * s
+        return _column_sums(g), _column_sums(g * c) * r
 
     def pull_x(g):
         total, along = sums(g)
-        h = c * (along * s / -n)
+        h = c * (along * r / -n)
         h += g
         h -= total / n
-        h *= r if weight is None else r * weight
+        h *= scale
         return h
 
     return y, (pull_x, lambda g: sums(g)[1], lambda g: sums(g)[0])
 
 
-def _centre(x, eps, mean, variance):
-    """x − mean, what it is to be multiplied with to be standardised, and 1 / √(var + eps)."""
-    m = mean(x)
-    c = x - m
-    with np.errstate(over="ignore"):
-        r = variance(c)
+def _is_far(m, r, eps):
+    """Make of the variances r 1 / √(r + eps), and tell whether float32 is too narrow for these means and deviations.
+
+    Beside a mean of several standard deviations its rounding shows, and squares may overflow.
+    """
     r += eps
     np.sqrt(r, out=r)
     np.divide(1, r, out=r)
-    if x.dtype == np.float32:
-        m *= r
-        # beside a mean of several standard deviations the rounding of the mean shows, and squares may overflow
-        if x.size and not (m.min() > -4 and m.max() < 4 and r.min() > 0):
-            c, s, r = _centre(x.astype(np.float64), eps, mean, variance)
-            c *= s  # while it is float64
-            return c.astype(np.float32), np.float32(1), r.astype(np.float32)
-    return c, r, r
+    if r.dtype != np.float32 or not r.size:
+        return False
+    return not (np.minimum.reduce(r) > 0 and np.maximum.reduce(np.abs(m * r)) < 4)
+
+
+def _in_float64(kernel, *arguments):
+    """What a kernel gives in float64, value and gradients rounded to float32."""
+    wide = (x.astype(np.float64) if isinstance(x, np.ndarray) else x for x in arguments)
+    y, pullbacks = kernel.function(*wide)
+
+    def rounded(pull):
+        return lambda g: pull(g.astype(np.float64)).astype(np.float32)
+
+    return y.astype(np.float32), tuple(map(rounded, pullbacks))
 
 
 # ---- layers without their parameters ---------------------------------------------------------------------------------

@@ -336,9 +336,11 @@ _FAR = (
 
 def _won(x, y, z):
     """1 where z came from x, one half where y is equal to x, 0 elsewhere; NaN counts as equal to NaN."""
-    won = (x == z) | np.isnan(z) & np.isnan(x)
-    tied = won & ((y == z) | np.isnan(z) & np.isnan(y))
-    return np.subtract(won, np.multiply(tied, 0.5, dtype=z.dtype), dtype=z.dtype)
+    from_x, not_y = x == z, y != z
+    nan = np.isnan(z)
+    if nan.any():
+        from_x, not_y = from_x | nan & np.isnan(x), not_y & ~(nan & np.isnan(y))
+    return np.add(from_x, from_x & not_y, dtype=z.dtype) * 0.5
 
 
 @rule(np.maximum)

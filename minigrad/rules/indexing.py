@@ -17,7 +17,7 @@ from minigrad.tensor import Tensor, as_array, detached
 def getitem(x, /, index):
     """x[index]; the gradients of an element picked several times add up"""
     shape = x.shape
-    return x[index], (lambda g: put(g, index, shape),)
+    return x[index], (lambda g: put.apply(g, index=index, shape=shape),)
 
 
 @rule(linear=True)
@@ -28,13 +28,13 @@ def put(x, /, index, shape):
         y[index] = x
     else:
         np.add.at(y, index, x)
-    return y, (lambda g: getitem(g, index),)
+    return y, (lambda g: getitem.apply(g, index=index),)
 
 
 @implements(Tensor.__getitem__)
 def _getitem(x: Any, index: Any) -> Any:
     try:
-        return getitem.apply(x, index if type(index) in FIXED else _plain(index))
+        return getitem.apply(x, index=index if type(index) in FIXED else _plain(index))
     except OverflowError:
         raise _beyond("x[index]", x, index) from None
 
@@ -51,6 +51,8 @@ def _beyond(name: str, x: Any, index: Any) -> IndexError:
 
 def _is_basic(index: Any) -> bool:
     """Whether an index picks no element twice, and a view will do: numbers, slices, None and an ellipsis."""
+    if type(index) in FIXED:
+        return True
     for part in index if isinstance(index, tuple) else (index,):
         if type(part) not in FIXED and (not isinstance(part, (int, np.integer)) or isinstance(part, bool)):
             return False

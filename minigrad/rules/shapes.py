@@ -26,7 +26,7 @@ def _reshape(x: Any, /, shape: Any, order: str = "C", *, copy: bool | None = Non
         raise ValueError(f"reshape of Tensors reads in order 'C', not {order!r}")
     if type(shape) is not tuple:
         shape = (shape,) if type(shape) is int or not np.ndim(shape) else tuple(shape)
-    return reshape.apply(x, shape)
+    return reshape.apply(x, shape=shape)
 
 
 @implements(np.ravel)
