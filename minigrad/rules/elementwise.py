@@ -340,7 +340,7 @@ def _won(x, y, z):
     nan = np.isnan(z)
     if nan.any():
         from_x, not_y = from_x | nan & np.isnan(x), not_y & ~(nan & np.isnan(y))
-    return np.add(from_x, from_x & not_y, dtype=z.dtype) * 0.5
+    return np.add(from_x, not_y, dtype=z.dtype) * 0.5
 
 
 @rule(np.maximum)
