@@ -250,7 +250,7 @@ def _recorder(rule: Rule) -> Callable[..., Any]:
         for x in inputs:
             if isinstance(x, Tensor):
                 break
-        else:
+        else:  # arrays alone
             return rule.function(*map(_alone, inputs), **settings)[0]
         arrays: list[Any] = []
         vertices: list[Any] = []
@@ -312,7 +312,7 @@ def _operand(x: object) -> Any:
 
 
 def _alone(x: object) -> Any:
-    """An operand where none is a Tensor: NumPy's scalars stay what they are."""
+    """An operand among arrays alone: NumPy's scalars stay what they are."""
     return x if type(x) in _PLAIN or isinstance(x, np.generic) else as_array(x)
 
 

@@ -120,7 +120,8 @@ def _layer_norm(x, weight, bias, /, normalized_shape, eps):
     with np.errstate(over="ignore"):
         r = np.vecdot(c, c)
         r *= 1 / max(n, 1)
-        if _is_far(m, r, eps):
+        r = _reciprocal_root(r, eps)
+        if _is_far(m, r):
             return _in_float64(_layer_norm, x, weight, bias, normalized_shape, eps)
     r = r[:, None]
     c *= r  # standardised
@@ -164,8 +165,8 @@ def _batch_standardise(x, weight, bias, /, eps):
     m = share @ x
     c = x - m
     with np.errstate(over="ignore"):
-        r = share @ (c * c)
-        if _is_far(m, r, eps):
+        r = _reciprocal_root(share @ (c * c), eps)
+        if _is_far(m, r):
             return _in_float64(_batch_standardise, x, weight, bias, eps)
     scale = r if weight is None else r * weight
     y = c * scale
@@ -187,14 +188,18 @@ def _batch_standardise(x, weight, bias, /, eps):
     return y, (pull_x, lambda g: sums(g)[1], lambda g: sums(g)[0])
 
 
-def _is_far(m, r, eps):
-    """Make of the variances r 1 / √(r + eps), and tell whether float32 is too narrow for these means and deviations.
+def _reciprocal_root(v, eps):
+    """1 / √(v + eps), in place."""
+    v += eps
+    np.sqrt(v, out=v)
+    return np.divide(1, v, out=v)
 
-    Beside a mean of several standard deviations its rounding shows, and squares may overflow.
+
+def _is_far(m, r):
+    """Whether float32 is too narrow for means m and deviations 1 / r.
+
+    Beside a mean of several deviations its rounding shows, and where r is 0, squares have overflowed.
     """
-    r += eps
-    np.sqrt(r, out=r)
-    np.divide(1, r, out=r)
     if r.dtype != np.float32 or not r.size:
         return False
     return not (np.minimum.reduce(r) > 0 and np.maximum.reduce(np.abs(m * r)) < 4)
