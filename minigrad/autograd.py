@@ -251,7 +251,7 @@ def _recorder(rule: Rule) -> Callable[..., Any]:
             if isinstance(x, Tensor):
                 break
         else:  # arrays alone
-            return rule.function(*map(_alone, inputs), **settings)[0]
+            return _made(rule, rule.function(*map(_alone, inputs), **settings))[0]
         arrays: list[Any] = []
         vertices: list[Any] = []
         outside: list[Array] = []  # those that somebody outside can write into before backward
@@ -278,7 +278,7 @@ def _recorder(rule: Rule) -> Callable[..., Any]:
                 if type(array) is array_type and guard.is_open(array):
                     outside.append(array)
             arrays.append(array)
-        value, pullbacks = rule.function(*arrays, **settings) if settings else rule.function(*arrays)
+        value, pullbacks = _made(rule, rule.function(*arrays, **settings))
         if type(value) is not array_type:
             if not isinstance(value, (np.generic, int, float)):  # NumPy makes scalars of 0-d arrays
                 raise TypeError(f"rule {rule.name} must return one array and its pullbacks, not {type(value).__name__}")
@@ -314,6 +314,16 @@ def _operand(x: object) -> Any:
 def _alone(x: object) -> Any:
     """An operand among arrays alone: NumPy's scalars stay what they are."""
     return x if type(x) in _PLAIN or isinstance(x, np.generic) else as_array(x)
+
+
+def _made(rule: Rule, made: Any) -> tuple[Any, Sequence[Pullback | None]]:
+    """What the function of a rule returned, if it is what it must be."""
+    if type(made) is not tuple or len(made) != 2 or callable(made[1]):
+        raise TypeError(
+            f"rule {rule.name} must return its value and a tuple of pullbacks, as in `return y, (lambda g: 2 * g,)`, "
+            f"not {checks.shown(made)}"
+        )
+    return made
 
 
 def rule(*numpy_functions: Callable[..., Any], linear: bool = False) -> Callable[[Callable[..., Any]], Rule]:
@@ -438,11 +448,11 @@ def propagate(
                 if pullback is None or (needed is not None and v not in needed):
                     continue
                 h = pullback(g)
-                if type(h) is not np.ndarray and isinstance(h, np.generic):  # NumPy makes scalars of 0-d arrays
-                    h = np.asarray(h)
+                if type(h) is not np.ndarray or h.dtype is not dtype:
+                    h = _gradient(h, node)
                 if h.shape != shape:
                     h = fit(h, shape, node)
-                if h.dtype is not dtype:
+                if h.dtype is not dtype:  # at last: sums of float16 would overflow
                     h = h.astype(dtype)
                 others = cotangents.get(v)
                 cotangents[v] = h if others is None else others + h
@@ -489,6 +499,15 @@ def hung_on(value: Array, node: Node) -> Tensor:
     tensor = wrapped(value)
     tensor.node, tensor._requires_grad = node, True
     return tensor
+
+
+def _gradient(g: Any, node: Node) -> Any:
+    """What a pullback gave, as an array or a Tensor of real numbers."""
+    if isinstance(g, np.generic):  # NumPy makes scalars of 0-d arrays
+        g = np.asarray(g)
+    if not isinstance(g, np.ndarray | Tensor) or g.dtype.kind == "c":
+        raise TypeError(f"rule {node.rule.name}: a pullback must give an array of real numbers, not {checks.shown(g)}")
+    return g
 
 
 def fit(g: Any, shape: tuple[int, ...], node: Node) -> Any:
@@ -562,11 +581,12 @@ def _pull(
         for v, g in arrived.items():
             if v.hooks and isinstance(v, Tensor):
                 g = call_hooks(v, g)
-            array = np.asarray(detached(g))
-            if array.base is not None or id(array) in taken:  # it may be written into, so it must be its own
-                g = array = g.copy()
-            taken.add(id(array))
-            arrived[v] = g if isinstance(g, Tensor) else wrapped(array)
+            if not isinstance(g, Tensor):
+                g = wrapped(np.asarray(g))
+            if g._array.base is not None or id(g._array) in taken:  # it may be written into, so it must be its own
+                g = g.copy() if create_graph else wrapped(g._array.copy())
+            taken.add(id(g._array))
+            arrived[v] = g
         return arrived
 
 

@@ -47,7 +47,9 @@ def _what_is_wrong(inputs: dict[str, X], optional: tuple[str, ...]) -> str:
     inputs = {what: x for what, x in inputs.items() if x is not None or what not in optional}
     for what, x in inputs.items():
         if not isinstance(x, ARRAYS):
-            return f"{what} must be a Tensor or an ndarray, not {type(x).__name__}"
+            home = type(x).__module__.partition(".")[0]  # others have a Tensor, too
+            whose = "" if home in ("builtins", "numpy") else f"{home}."
+            return f"{what} must be a Tensor or an ndarray, not {whose}{type(x).__name__}"
         if x.dtype.kind != "f":
             return f"{what} must be floating-point, not {x.dtype.name}: use .astype(np.float32)"
     kinds = {what: x.dtype.name for what, x in inputs.items()}

@@ -112,7 +112,8 @@ def _softmax(x, /, axis):
 
 @F.layer_norm.kernel
 def _layer_norm(x, weight, bias, /, normalized_shape, eps):
-    n = math.prod(F.as_shape(normalized_shape))
+    shape = F.as_shape(normalized_shape)
+    n = math.prod(shape)
     rows = x.reshape(x.size // max(n, 1), n)
     share = _filled(n, 1 / max(n, 1), x.dtype)
     m = rows @ share
@@ -137,29 +138,22 @@ def _layer_norm(x, weight, bias, /, normalized_shape, eps):
         h -= (h @ share)[:, None]
         h -= c * along[:, None]
         h *= r
-        return h.reshape(x.shape)
+        return h.reshape(g.shape)
+
+    def sums(z):
+        return _column_sums(z) if len(shape) == 1 else _column_sums(z).reshape(shape)
 
     return y.reshape(x.shape), (
         pull_x,
-        lambda g: _column_sums(g.reshape(c.shape) * c).reshape(weight.shape),
-        lambda g: _column_sums(g.reshape(c.shape)).reshape(bias.shape),
+        lambda g: sums(g.reshape(c.shape) * c),
+        lambda g: sums(g.reshape(c.shape)),
     )
 
 
 @F.batch_standardise.kernel
 def _batch_standardise(x, weight, bias, /, eps):
-    if x.ndim == 3:  # channels last, as rows of a matrix, and back again
-        y, (first, *others) = _batch_standardise.function(_rows(np.moveaxis(x, 1, 2)), weight, bias, eps)
-        n, c, length = x.shape
-
-        def rows(g):
-            return _rows(np.moveaxis(g, 1, 2))
-
-        def back(y):
-            return np.moveaxis(y.reshape(n, length, c), 2, 1).copy()
-
-        return back(y), (lambda g: back(first(rows(g))), *(lambda g, pull=pull: pull(rows(g)) for pull in others))
-
+    if x.ndim == 3:
+        return _batch_standardise_along(x, weight, bias, eps)
     n = max(len(x), 1)
     share = _filled(len(x), 1 / n, x.dtype)
     m = share @ x
@@ -174,18 +168,37 @@ def _batch_standardise(x, weight, bias, /, eps):
         y += bias
 
     @shared
-    def sums(g):  # of g, and of g times x standardised
-        return _column_sums(g), _column_sums(g * c) * r
+    def sums(g):  # of g, and of g times x centred
+        return _column_sums(g), _column_sums(g * c)
 
     def pull_x(g):
         total, along = sums(g)
-        h = c * (along * r / -n)
+        h = c * (along * r * r / -n)
         h += g
         h -= total / n
         h *= scale
         return h
 
-    return y, (pull_x, lambda g: sums(g)[1], lambda g: sums(g)[0])
+    return y, (pull_x, lambda g: sums(g)[1] * r, lambda g: sums(g)[0].copy())
+
+
+def _batch_standardise_along(x, weight, bias, eps):
+    """The same of (N, C, L): channels last, as rows of a matrix, and back again."""
+    n, c, length = x.shape
+
+    @shared
+    def rows(z):
+        return _rows(np.moveaxis(z, 1, 2))
+
+    def back(y):
+        return np.moveaxis(y.reshape(n, length, c), 2, 1).copy()
+
+    y, pullbacks = _batch_standardise.function(rows(x), weight, bias, eps)
+    return back(y), (
+        lambda g: back(pullbacks[0](rows(g))),
+        lambda g: pullbacks[1](rows(g)),
+        lambda g: pullbacks[2](rows(g)),
+    )
 
 
 def _reciprocal_root(v, eps):
@@ -196,22 +209,25 @@ def _reciprocal_root(v, eps):
 
 
 def _is_far(m, r):
-    """Whether float32 is too narrow for means m and deviations 1 / r.
+    """Whether float32 is too narrow for means m and deviations 1 / r, or one of them is NaN.
 
-    Beside a mean of several deviations its rounding shows, and where r is 0, squares have overflowed.
+    Beside a mean of several deviations its rounding shows; beyond deviations of 10⁹ products may leave its range.
     """
     if r.dtype != np.float32 or not r.size:
         return False
-    return not (np.minimum.reduce(r) > 0 and np.maximum.reduce(np.abs(m * r)) < 4)
+    return not (np.minimum.reduce(r) > 1e-9 and np.maximum.reduce(np.abs(m * r)) < 4)
 
 
 def _in_float64(kernel, *arguments):
     """What a kernel gives in float64, value and gradients rounded to float32."""
-    wide = (x.astype(np.float64) if isinstance(x, np.ndarray) else x for x in arguments)
-    y, pullbacks = kernel.function(*wide)
+    y, pullbacks = kernel.function(*(x.astype(np.float64) if isinstance(x, np.ndarray) else x for x in arguments))
+
+    @shared
+    def wide(g):
+        return g.astype(np.float64)
 
     def rounded(pull):
-        return lambda g: pull(g.astype(np.float64)).astype(np.float32)
+        return lambda g: pull(wide(g)).astype(np.float32)
 
     return y.astype(np.float32), tuple(map(rounded, pullbacks))
 

@@ -405,6 +405,34 @@ def test_a_rule_with_too_few_pullbacks_says_so():
         f(leaf(1.0), leaf(2.0))
 
 
+@pytest.mark.parametrize("x", [np.ones(2, np.float32), mg.ones(2), mg.ones(2, requires_grad=True)])
+@pytest.mark.parametrize("returned", [lambda x: x * 2, lambda x: (x * 2, (lambda g: g * 2)), lambda x: (x,)])  # fmt: skip
+def test_a_rule_that_returns_no_tuple_of_pullbacks_is_named(x, returned):
+    @mg.rule()
+    def twice(x, /):
+        return returned(x)
+
+    with pytest.raises(
+        TypeError, match="^rule twice must return its value and a tuple of pullbacks, as in `return y, "
+    ):
+        twice(x)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"), [(None, "None"), (1.0, "1.0"), (1j * np.ones(2), r"ndarray of shape \(2,\)")]
+)
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_pullback_that_gives_no_array_of_real_numbers_is_named(given, shown, create_graph):
+    @mg.rule()
+    def f(x, /):
+        return x * 2, (lambda g: given,)
+
+    x = mg.ones(2, requires_grad=True)
+    with pytest.raises(TypeError, match=f"^rule f: a pullback must give an array of real numbers, not {shown}$"):
+        f(x).backward(np.ones(2), create_graph=create_graph)
+    assert x.grad is None
+
+
 def test_a_pullback_of_the_wrong_shape_is_named():
     @mg.rule()
     def f(x, /):

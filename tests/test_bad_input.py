@@ -10,8 +10,14 @@ X = mg.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], requires_grad=True)
 ROW = X.data[0]
 INTS = mg.tensor([[1, 2], [3, 4]])
 
+
+class Tensor:
+    """Another library's."""
+
+
 FUNCTIONAL = [
     (lambda: F.relu([1.0]), TypeError, "relu: x must be a Tensor or an ndarray, not list"),
+    (lambda: F.relu(Tensor()), TypeError, "relu: x must be a Tensor or an ndarray, not tests.Tensor"),
     (lambda: F.sigmoid(INTS), TypeError, r"sigmoid: x must be floating-point, not int64: use .astype\(np.float32\)"),
     (lambda: F.softmax(INTS), TypeError, "softmax: x must be floating-point"),
     (lambda: F.softmax(X, axis=2), ValueError, "axis 2 is out of bounds"),

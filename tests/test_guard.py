@@ -46,6 +46,27 @@ def test_a_write_that_does_not_matter_is_no_error():
         np.testing.assert_allclose(x.grad.data, np.broadcast_to(expected, 2), rtol=1e-6)
 
 
+@pytest.mark.parametrize("mean", [0.0, 1e6])
+@pytest.mark.parametrize("names", ["bias", "x", "x bias"])
+@pytest.mark.parametrize("norm", [nn.LayerNorm(4), nn.BatchNorm1d(4)])
+def test_norms_need_neither_their_bias_nor_what_they_standardise(norm, names, mean):
+    x = mg.tensor(mean + np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32), requires_grad=True)
+    g = np.arange(24.0).reshape(6, 4)
+    gradients = []
+    for written in ("", names):
+        leaves = {"x": x, "bias": norm.bias, "weight": norm.weight}
+        for t in leaves.values():
+            t.grad = None
+        y = norm(x)
+        for name in written.split():
+            leaves[name].data[...] += 1
+        y.backward(g)
+        gradients.append([t.grad.data for t in leaves.values()])
+        for name in written.split():
+            leaves[name].data[...] -= 1
+    assert all(np.array_equal(*pair) for pair in zip(*gradients, strict=True))
+
+
 def test_the_same_values_written_again_are_no_error():
     x = leaf(1.0, 2.0)
     y = np.sum(x * x)

@@ -179,7 +179,7 @@ class Optimizer:
         if forgotten and any(id(p) in own for p in reached):
             warnings.warn(
                 f"{name}: {len(forgotten)} parameters have a gradient, and no optimiser holds them, the first of shape "
-                f"{forgotten[0].shape}: pass them to the optimiser, or freeze them with requires_grad_(False)",
+                f"{forgotten[0].shape}: pass them to the optimiser, or freeze them: p.requires_grad = False",
                 RuntimeWarning,
                 stacklevel=3,
             )

@@ -338,7 +338,7 @@ def _won(x, y, z):
     """1 where z came from x, one half where y is equal to x, 0 elsewhere; NaN counts as equal to NaN."""
     from_x, not_y = x == z, y != z
     nan = np.isnan(z)
-    if nan.any():
+    if nan.any():  # else the same comes out below, sooner
         from_x, not_y = from_x | nan & np.isnan(x), not_y & ~(nan & np.isnan(y))
     return np.add(from_x, not_y, dtype=z.dtype) * 0.5
 

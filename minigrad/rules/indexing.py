@@ -17,7 +17,7 @@ from minigrad.tensor import Tensor, as_array, detached
 def getitem(x, /, index):
     """x[index]; the gradients of an element picked several times add up"""
     shape = x.shape
-    return x[index], (lambda g: put.apply(g, index=index, shape=shape),)
+    return x[index], (lambda g: put(g, index=index, shape=shape),)
 
 
 @rule(linear=True)
@@ -28,7 +28,7 @@ def put(x, /, index, shape):
         y[index] = x
     else:
         np.add.at(y, index, x)
-    return y, (lambda g: getitem.apply(g, index=index),)
+    return y, (lambda g: getitem(g, index=index),)
 
 
 @implements(Tensor.__getitem__)
