@@ -40,8 +40,10 @@ class profile(Watcher):  # noqa: N801  a context manager, named as no_grad is
     """Times every operation inside of this `with`; printed, it is a table by operation and one by module.
 
     What was seen is in `events`; `trace(path)` writes it for chrome://tracing or ui.perfetto.dev. An operation's row
-    has the calls, the milliseconds, their share of all that passed, and the MiB of the arrays that it made; backward
-    is counted where the graph was made inside, too. Each operation takes a few microseconds longer meanwhile.
+    has the calls (backward, of the pullbacks: one for each input), the milliseconds, their share of all that passed,
+    and the MiB of the arrays that it made; a module's includes those below it. Backward is counted where the graph was
+    made inside, too. Between operations lie Python, random masks and running statistics; each operation takes a few
+    microseconds longer meanwhile.
 
     >>> import numpy as np, minigrad as mg
     >>> x = mg.ones(3, requires_grad=True)

@@ -453,9 +453,14 @@ def main():
         description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="what to measure")
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES), help="of the model and its batch")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant")
-    parser.add_argument("--seconds", type=float, default=0.7, help="the length of a turn, 3 steps at least")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=0.7,
+        help="the length of a turn, after its imports and warm-up; 3 steps at least",
+    )
     parser.add_argument("--json", type=Path, metavar="PATH", help="write what was measured there")
     parser.add_argument("--plot", type=Path, metavar="PATH", help="draw the training steps there (needs matplotlib)")
     parser.add_argument("--must-run", nargs="+", default=[], metavar="PACKAGE", help="peers whose failure is an error")
@@ -476,7 +481,13 @@ def main():
     else:
         print("this system keeps no process on two cores: JAX and tinygrad may use all")
     found = machine()
-    print(", ".join(f"{name} {value}" for name, value in found.items()), flush=True)
+    print(", ".join(f"{name} {value}" for name, value in found.items()))
+    for name in args.sizes:
+        print(f"{name}: {', '.join(f'{what} {n}' for what, n in SIZES[name]._asdict().items())}")
+    print("matmul floor: the matrix products of the same step, and nothing else")
+    if hasattr(os, "getloadavg") and (load := os.getloadavg()[0]) > 0.5:
+        print(f"other programs are running (load {load:.1f}): these figures will not be worth much")
+    sys.stdout.flush()
     for section in SECTIONS:
         if section in args.only:
             found[section] = SECTIONS[section](args)
