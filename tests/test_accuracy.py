@@ -149,3 +149,13 @@ def test_the_gradient_of_gelu_is_0_or_1_far_out():
     x = mg.tensor([-1e30, -1e19, 1e19, 1e30], requires_grad=True)
     F.gelu(x, "tanh").backward(np.ones(4))
     assert x.grad.tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (3, 1, 1)])
+def test_a_batch_norm_of_large_numbers_and_large_gradients_stays_in_float32(shape):
+    x = mg.tensor(np.reshape(np.float32([1e10, -2e10, 4e10]), shape), requires_grad=True)
+    g = np.reshape(np.float32([1e30, 0, 3e30]), shape)
+    F.batch_standardise(x, None, None, 1e-5).backward(g)
+    wide = mg.tensor(x.data.astype(np.float64), requires_grad=True)
+    F.batch_standardise(wide, None, None, 1e-5).backward(g)
+    assert np.allclose(x.grad.data, wide.grad.data, rtol=1e-6)

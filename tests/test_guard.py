@@ -67,6 +67,14 @@ def test_norms_need_neither_their_bias_nor_what_they_standardise(norm, names, me
     assert all(np.array_equal(*pair) for pair in zip(*gradients, strict=True))
 
 
+@pytest.mark.parametrize("shape", [(6, 4), (6, 4, 3)])
+def test_the_gradients_of_a_batch_norm_are_nobody_elses(shape):
+    norm = nn.BatchNorm1d(4)
+    y = norm(mg.randn(*shape))
+    y.backward(np.ones(shape), retain_graph=True)
+    assert not any(guard.holds(y.node.pullbacks, t.grad._array) for t in (norm.weight, norm.bias))
+
+
 def test_the_same_values_written_again_are_no_error():
     x = leaf(1.0, 2.0)
     y = np.sum(x * x)
