@@ -31,7 +31,7 @@ Snapshot = tuple[Array, Any, tuple[int, ...], np.dtype[Any]]  # an array, and th
 
 asked_in: dict[int, tuple[weakref.ref[Array], str]] = {}  # under debug: the line that last asked for an array
 
-_SHARED = 1 << 14  # bytes from which on what an array holds is kept once for all operations that use it
+_SHARED = 4096  # bytes from which on what an array holds is kept once for all operations that use it
 
 
 class Bytes:
