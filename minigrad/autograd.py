@@ -215,8 +215,7 @@ class Rule:
                 raise TypeError(
                     f"{self.name} takes at most {self.arity + len(self.settings)} arguments, got {len(inputs)}"
                 )
-            named = dict(zip(self.settings, rest, strict=False))
-            inputs, settings = inputs[: self.arity], named | settings if settings else named
+            inputs, settings = inputs[: self.arity], dict(zip(self.settings, rest, strict=False)) | settings
         for name, setting in settings.items():
             if name not in self.settings:
                 raise TypeError(
@@ -242,7 +241,7 @@ _CONSTANT = FIXED | {float, bool, str, np.ndarray}  # settings that stay as they
 
 def _recorder(rule: Rule) -> Callable[..., Any]:
     """The function that applies a rule to arrays and Tensors, and records it where a gradient is wanted."""
-    arity, linear, array_type = rule.arity, rule.linear, np.ndarray
+    arity, linear = rule.arity, rule.linear
 
     def apply(*inputs: Any, **settings: Any) -> Any:
         if settings or len(inputs) != arity:
@@ -275,11 +274,11 @@ def _recorder(rule: Rule) -> Callable[..., Any]:
             else:
                 array = x if type(x) in _PLAIN else _operand(x)
                 vertices.append(array)
-                if type(array) is array_type and guard.is_open(array):
+                if type(array) is np.ndarray and guard.is_open(array):
                     outside.append(array)
             arrays.append(array)
         value, pullbacks = _made(rule, rule.function(*arrays, **settings))
-        if type(value) is not array_type:
+        if type(value) is not np.ndarray:
             if not isinstance(value, (np.generic, int, float)):  # NumPy makes scalars of 0-d arrays
                 raise TypeError(f"rule {rule.name} must return one array and its pullbacks, not {type(value).__name__}")
             value = np.asarray(value)

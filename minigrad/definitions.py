@@ -6,7 +6,7 @@ import functools
 import inspect
 import operator
 from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 import numpy as np
 
@@ -50,12 +50,10 @@ class Definition(Generic[P, R]):
             self.check(*values)
         dtype = getattr(values[self.first], "dtype", None)
         half = dtype is not None and dtype.char == "e"
-        if half:  # computed in float32, and rounded
+        if half:  # computed in float32
             values = tuple(np.astype(x, np.float32) if getattr(x, "dtype", None) == np.float16 else x for x in values)
         result: Any = self.slow(*values) if self.fast is None else self.fast.apply(*self.order(values))
-        if half:
-            result = np.astype(result, np.float16)
-        return result  # type: ignore[no-any-return]
+        return cast(R, np.astype(result, np.float16) if half else result)
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         """The values of all arguments, in order."""

@@ -51,17 +51,13 @@ class ResidualAdd(Module):
 
     def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         y = self.sublayer(x, *args, **kwargs)
-        made, given = _shape(y), _shape(x)
+        made, given = (z.shape if isinstance(z, F.ARRAYS) else np.shape(z) for z in (y, x))
         if made != given:
             raise ValueError(
                 f"ResidualAdd: the sublayer made {made} of {given}, and added shapes must be equal: "
                 f"a last projection to {given[-1:]} features (in attention W^O) makes them so"
             )
         return x + y
-
-
-def _shape(x: Any) -> tuple[int, ...]:
-    return x.shape if isinstance(x, F.ARRAYS) else np.shape(x)
 
 
 class Identity(Module):

@@ -51,8 +51,6 @@ def _beyond(name: str, x: Any, index: Any) -> IndexError:
 
 def _is_basic(index: Any) -> bool:
     """Whether an index picks no element twice, and a view will do: numbers, slices, None and an ellipsis."""
-    if type(index) in FIXED:
-        return True
     for part in index if isinstance(index, tuple) else (index,):
         if type(part) not in FIXED and (not isinstance(part, (int, np.integer)) or isinstance(part, bool)):
             return False
