@@ -3,7 +3,7 @@
 An image of 8 × 8 pixels becomes four tokens, its quarters; the encoder lets them attend to each other, and the mean
 of what comes out says which digit it is. Every fifth image is held out: the encoder never learns from it.
 
-    python examples/train_encoder.py                    about 10 seconds on two cores
+    python examples/train_encoder.py                    10 to 15 seconds on two cores
     python examples/train_encoder.py --plot digits.png  draws how it learned, and where it looks
     python examples/train_encoder.py --save run.npz     writes the run there after each epoch; Ctrl-C stops it, and
     python examples/train_encoder.py --resume run.npz   goes on, to the same numbers as if it had never stopped

@@ -52,7 +52,7 @@ def as_array(data: object, dtype: DTypeLike | None = None) -> Array:
 
 
 def wrapped(array: Array) -> Tensor:
-    """A leaf of this very ndarray, without the questions of `Tensor(...)`, which take 1 µs."""
+    """A leaf of this very ndarray, without the questions of `Tensor(...)`, which take 0.3 µs."""
     tensor = Tensor.__new__(Tensor)
     tensor._array = array
     tensor.grad = tensor.hooks = tensor.node = None
