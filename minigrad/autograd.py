@@ -12,13 +12,25 @@ then records itself. Stored pullbacks close over arrays, so they could not tell 
 
 from __future__ import annotations
 
+import contextvars
 import copy
 import functools
 import inspect
 import itertools
+import operator
+import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Generator,
+    Iterable,
+    Mapping,
+    MutableMapping,
+    MutableSequence,
+    MutableSet,
+    Sequence,
+)
 from contextlib import ContextDecorator
 from operator import attrgetter
 from typing import Any, TypeVar, cast
@@ -28,7 +40,7 @@ from numpy.typing import ArrayLike
 
 from minigrad import checks, guard
 from minigrad.guard import OUTSIDE, Snapshot
-from minigrad.tensor import HANDLERS, Array, Tensor, as_array, detached, needs_float, wrapped
+from minigrad.tensor import HANDLERS, Array, Tensor, beside, detached, needs_float, refuse_foreign, wrapped
 
 F = TypeVar("F", bound=Callable[..., Any])
 Pullback = Callable[[Any], Any]
@@ -93,32 +105,92 @@ def vertex(x: Tensor) -> Vertex:
 # ---- recording -------------------------------------------------------------------------------------------------------
 
 
-class _Mode(threading.local):
-    """Whether this thread records, and what it did before each `with` that it is in."""
+class _Local(threading.local):
+    """What belongs to one thread."""
 
     def __init__(self) -> None:
-        self.recording = True
         self.recomputing = False  # whether a checkpoint runs its function again: then nothing is to be counted twice
-        self.before: list[bool] = []
         self.reached: list[weakref.ref[Tensor]] = []  # the parameters that the last backward pass gave a gradient
 
 
-_mode = _Mode()
+_local = _Local()
+
+# Whether operations are recorded, with what stood there before each `with` that this thread, or asyncio task, is in.
+_mode: contextvars.ContextVar[tuple[bool, Any]] = contextvars.ContextVar("recording", default=(True, None))
+_YIELDS = inspect.CO_GENERATOR | inspect.CO_ITERABLE_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
-class _Recording(ContextDecorator):
+class _Recording:
+    """What `no_grad` and `enable_grad` share: a `with`, or a decorator."""
+
     value: bool
 
     def __enter__(self) -> None:
-        _mode.before.append(_mode.recording)
-        _mode.recording = self.value
+        frame = sys._getframe(1)
+        if frame.f_code.co_flags & _YIELDS:
+            caller = frame.f_back
+            if caller is None or caller.f_globals.get("__name__") != "contextlib":  # whose generators wrap a `with`
+                raise self._not_in_a_generator(frame.f_code.co_qualname)
+        _mode.set((self.value, _mode.get()))
 
     def __exit__(self, *_: object) -> None:
-        _mode.recording = _mode.before.pop()
+        _mode.set(_mode.get()[1])
+
+    def _not_in_a_generator(self, name: str) -> TypeError:
+        this = type(self).__name__
+        return TypeError(
+            f"{this} in the generator {name} would hold for whoever runs while that waits at a yield: decorate a "
+            f"generator function with @mg.{this}(), or open the `with` in a function that does not yield"
+        )
+
+    def __call__(self, function: F) -> F:
+        if inspect.isasyncgenfunction(function):
+            raise self._not_in_a_generator(function.__qualname__)
+        mode = self
+
+        async def coroutine(*args: Any, **kwargs: Any) -> Any:
+            with mode:
+                return await function(*args, **kwargs)
+
+        def generator(*args: Any, **kwargs: Any) -> Any:
+            return _each_turn(mode, function(*args, **kwargs))
+
+        def plain(*args: Any, **kwargs: Any) -> Any:
+            with mode:
+                return function(*args, **kwargs)
+
+        suspends = inspect.isgeneratorfunction(function)
+        decorated = coroutine if inspect.iscoroutinefunction(function) else generator if suspends else plain
+        return cast(F, functools.wraps(function)(decorated))
+
+
+def _each_turn(mode: _Recording, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """The generator, in this mode whenever it runs, and only then."""
+
+    def turn(function: Callable[[Any], Any], value: Any) -> Any:
+        with mode:
+            return function(value)
+
+    go_on, value = generator.send, None
+    try:
+        while True:
+            made = turn(go_on, value)
+            try:
+                go_on, value = generator.send, (yield made)
+            except GeneratorExit:
+                turn(lambda _: generator.close(), None)
+                raise
+            except BaseException as error:
+                go_on, value = generator.throw, error
+    except StopIteration as end:
+        return end.value
 
 
 class no_grad(_Recording):  # noqa: N801  a keyword rather than a class, as everywhere
-    """Record nothing inside of this `with`, or inside of the function it decorates, in this thread.
+    """Record nothing inside of this `with`, or inside of the function it decorates, in this thread or asyncio task.
+
+    A decorated generator records nothing while it runs, and whoever it waits for does. TypeError for a `with` in a
+    generator, which would hold for others while that waits.
 
     >>> import minigrad as mg
     >>> x = mg.tensor([1.0, 2.0], requires_grad=True)
@@ -132,7 +204,7 @@ class no_grad(_Recording):  # noqa: N801  a keyword rather than a class, as ever
 
 
 class enable_grad(_Recording):  # noqa: N801
-    """Record inside of this `with` (or decorated function), even within `no_grad`."""
+    """Record inside of this `with` (or decorated function), even within `no_grad`; otherwise as that."""
 
     value = True
 
@@ -141,25 +213,25 @@ class recomputing(ContextDecorator):  # noqa: N801
     """Inside of this `with` a function is run again only for its gradient: running statistics stay as they are."""
 
     def __enter__(self) -> None:
-        self.before, _mode.recomputing = _mode.recomputing, True
+        self.before, _local.recomputing = _local.recomputing, True
 
     def __exit__(self, *_: object) -> None:
-        _mode.recomputing = self.before
+        _local.recomputing = self.before
 
 
 def reached_parameters() -> list[Tensor]:
     """The parameters that the last backward pass in this thread gave a gradient, as far as they are still there."""
-    return [leaf for reference in _mode.reached if (leaf := reference()) is not None]
+    return [leaf for reference in _local.reached if (leaf := reference()) is not None]
 
 
 def is_recomputing() -> bool:
     """Whether this thread runs a function again only for its gradient."""
-    return _mode.recomputing
+    return _local.recomputing
 
 
 def is_grad_enabled() -> bool:
-    """Whether operations are being recorded in this thread."""
-    return _mode.recording
+    """Whether operations are being recorded in this thread or asyncio task."""
+    return _mode.get()[0]
 
 
 class Rule:
@@ -221,8 +293,7 @@ class Rule:
                 raise TypeError(
                     f"{self.name} of Tensors takes no argument {name!r}, only {', '.join(self.settings) or 'inputs'}"
                 )
-            kind = type(setting)
-            if kind in _CONSTANT or (kind is tuple and FIXED.issuperset(map(type, setting))):
+            if type(setting) in _CONSTANT or _is_fixed(setting):
                 continue
             if isinstance(setting, Tensor):
                 if setting.requires_grad:
@@ -230,12 +301,38 @@ class Rule:
                         f"{self.name}: no gradient flows through the setting {name!r}: pass {name}.detach()"
                     )
                 settings = settings | {name: setting._array}
-            elif isinstance(setting, (list, dict, tuple)):
-                settings = settings | {name: copy.deepcopy(setting)}  # whoever holds it may change it before backward
+            else:
+                settings = settings | {name: _frozen(setting)}
         return inputs, settings
 
 
-FIXED = frozenset((int, slice, type(None), type(...)))  # parts of an index or a shape that nobody can change
+def _is_fixed(setting: Any) -> bool:
+    """Whether this is an index or a shape of which nobody can change a part."""
+    kind = type(setting)
+    if kind is tuple:
+        return FIXED.issuperset(map(type, setting)) or all(map(_is_fixed, setting))
+    if kind is slice:
+        return type(setting.start) in FIXED and type(setting.stop) in FIXED and type(setting.step) in FIXED
+    return kind in FIXED
+
+
+def _frozen(setting: Any) -> Any:
+    """A setting as it is now: whoever holds it may change it before backward, which reads it again."""
+    kind = type(setting)
+    if isinstance(setting, Tensor):
+        return setting._array.copy()
+    if issubclass(kind, tuple):
+        return tuple(map(_frozen, setting))
+    if kind is slice:
+        return slice(_frozen(setting.start), _frozen(setting.stop), _frozen(setting.step))
+    if (hasattr(kind, "__array__") and not issubclass(kind, np.generic)) or kind is memoryview:
+        return np.array(np.asarray(setting))  # twice: not every library's __array__ copies when it is asked to
+    if issubclass(kind, MutableSequence | MutableMapping | MutableSet):
+        return copy.deepcopy(setting)
+    return operator.index(setting) if hasattr(kind, "__index__") and kind is not bool else setting
+
+
+FIXED = frozenset((int, type(None), type(...)))  # parts of an index or a shape that nobody can change
 _CONSTANT = FIXED | {float, bool, str, np.ndarray}  # settings that stay as they are; arrays are watched
 
 
@@ -250,11 +347,11 @@ def _recorder(rule: Rule) -> Callable[..., Any]:
             if isinstance(x, Tensor):
                 break
         else:  # arrays alone
-            return _made(rule, rule.function(*map(_alone, inputs), **settings))[0]
+            return _made(rule, rule.function(*(_alone(x, inputs) for x in inputs), **settings))[0]
         arrays: list[Any] = []
         vertices: list[Any] = []
         outside: list[Array] = []  # those that somebody outside can write into before backward
-        wanted = False
+        wanted = integers = False
         for x in inputs:
             if isinstance(x, Tensor):
                 array = x._array
@@ -270,22 +367,27 @@ def _recorder(rule: Rule) -> Callable[..., Any]:
                         vertices.append(x)
                     else:
                         vertices.append(array)
+                        integers |= array.dtype.kind in "iu"
                     outside.append(array)
             else:
-                array = x if type(x) in _PLAIN else _operand(x)
+                array = x if type(x) in _PLAIN else _operand(x, inputs)
                 vertices.append(array)
-                if type(array) is np.ndarray and guard.is_open(array):
-                    outside.append(array)
+                if type(array) is np.ndarray:
+                    integers |= array.dtype.kind in "iu"
+                    if guard.is_open(array):
+                        outside.append(array)
             arrays.append(array)
+        if integers and (narrow := _narrow(arrays)) is not None:
+            return apply(*(narrow(x) for x in inputs), **settings)
         value, pullbacks = _made(rule, rule.function(*arrays, **settings))
         if type(value) is not np.ndarray:
             if not isinstance(value, (np.generic, int, float)):  # NumPy makes scalars of 0-d arrays
                 raise TypeError(f"rule {rule.name} must return one array and its pullbacks, not {type(value).__name__}")
             value = np.asarray(value)
-        elif value is arrays[0] or value is arrays[-1]:
+        elif value is arrays[0] or value is arrays[-1] or (len(arrays) > 2 and any(value is x for x in arrays)):
             value = value.view()  # so that it is seen to be one
         result = wrapped(value)
-        if wanted and _mode.recording:
+        if wanted and _mode.get()[0]:
             if len(pullbacks) != len(vertices):
                 raise TypeError(f"rule {rule.name} has {len(vertices)} inputs and returned {len(pullbacks)} pullbacks")
             result.node = node = Node(rule, vertices, settings, pullbacks, value)
@@ -305,14 +407,26 @@ def _recorder(rule: Rule) -> Callable[..., Any]:
 _PLAIN = frozenset((np.ndarray, float, int, bool, type(None)))
 
 
-def _operand(x: object) -> Any:
-    """An operand beside a Tensor: NumPy's scalars count as Python numbers, lists as float32 arrays."""
-    return x.item() if isinstance(x, np.generic) else as_array(x)
+def _operand(x: Any, inputs: Sequence[Any]) -> Any:
+    """An operand beside a Tensor: NumPy's scalars count as Python numbers, and lists are as weak as these."""
+    if isinstance(x, np.generic):
+        return x.item()
+    refuse_foreign(x)
+    return beside(x, inputs)
 
 
-def _alone(x: object) -> Any:
+def _narrow(arrays: Sequence[Any]) -> Callable[[Any], Any] | None:
+    """What makes integer arrays as weak as Python's numbers beside floats: NumPy would compute in float64."""
+    floats = [x.dtype for x in arrays if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
+    if not floats:
+        return None
+    dtype = np.result_type(*floats)
+    return lambda x: detached(x).astype(dtype) if isinstance(x, Tensor | np.ndarray) and x.dtype.kind in "iu" else x
+
+
+def _alone(x: Any, inputs: Sequence[Any]) -> Any:
     """An operand among arrays alone: NumPy's scalars stay what they are."""
-    return x if type(x) in _PLAIN or isinstance(x, np.generic) else as_array(x)
+    return x if type(x) in _PLAIN or isinstance(x, np.generic) else beside(x, inputs)
 
 
 def _made(rule: Rule, made: Any) -> tuple[Any, Sequence[Pullback | None]]:
@@ -589,19 +703,25 @@ def _pull(
         return arrived
 
 
+_adding = threading.Lock()  # two threads may add to the gradient of one leaf
+
+
 @implements(Tensor.backward)
 def backward(output: Tensor, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
     """`output.backward(...)`."""
     arrived = cast(dict[Tensor, Tensor], _pull([output], [gradient], None, retain_graph, create_graph))
-    for leaf, g in arrived.items():
-        if leaf.grad is not None:
-            if leaf.grad.shape != g.shape:
-                raise ValueError(f"a leaf of shape {leaf.shape} has a .grad of shape {leaf.grad.shape}: set it to None")
-            with enable_grad() if create_graph else no_grad():
-                arrived[leaf] = leaf.grad + g if create_graph else wrapped(np.asarray(leaf.grad._array + g._array))
-    for leaf, g in arrived.items():  # not before all sums are made: every leaf gets its gradient, or none does
-        leaf.grad = g
-    _mode.reached = [weakref.ref(leaf) for leaf in arrived if leaf.is_parameter]
+    with _adding:
+        for leaf, g in arrived.items():
+            if leaf.grad is not None:
+                if leaf.grad.shape != g.shape:
+                    raise ValueError(
+                        f"a leaf of shape {leaf.shape} has a .grad of shape {leaf.grad.shape}: set it to None"
+                    )
+                with enable_grad() if create_graph else no_grad():
+                    arrived[leaf] = leaf.grad + g if create_graph else wrapped(np.asarray(leaf.grad._array + g._array))
+        for leaf, g in arrived.items():  # not before all sums are made: every leaf gets its gradient, or none does
+            leaf.grad = g
+    _local.reached = [weakref.ref(leaf) for leaf in arrived if leaf.is_parameter]
 
 
 def grad(

@@ -7,7 +7,8 @@ raises. Nothing leaves the graph in silence: the doors out are `.data`, `.numpy(
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from array import array as typed_array
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
@@ -27,18 +28,16 @@ HANDLERS: dict[Any, Callable[..., Any]] = {}  # what each NumPy function does wh
 def as_array(data: object, dtype: DTypeLike | None = None) -> Array:
     """The ndarray that a Tensor of this data holds: Python floats become float32, an ndarray keeps its dtype.
 
-    A NumPy scalar counts as a Python number, so that float32 stays float32 beside `np.float64(2.0)`.
-    An ndarray is not copied. Raises TypeError for what is not numbers, ValueError for ragged lists.
+    A NumPy scalar counts as a Python number, so that float32 stays float32 beside `np.float64(2.0)`; what has a dtype,
+    as a column of pandas', keeps it. An ndarray is not copied. Raises TypeError for what is not numbers, ValueError for
+    ragged lists.
     """
     given = data
     if isinstance(data, Tensor):
         data = data.data
     if not isinstance(data, np.ndarray):
-        try:
-            data = np.array(data)
-        except ValueError as error:
-            raise ValueError(f"a tensor needs rows of equal length: {error}") from None
-        if dtype is None and data.dtype == np.float64:
+        data = _read(data)
+        if dtype is None and data.dtype == np.float64 and is_weak(given):
             dtype = np.float32
     if type(data) is not np.ndarray:
         if hasattr(data, "filled"):
@@ -49,6 +48,35 @@ def as_array(data: object, dtype: DTypeLike | None = None) -> Array:
     if data.dtype.kind not in "fiubc":
         raise TypeError(f"a tensor holds numbers, not {data.dtype.name} (from {type(given).__name__})")
     return data
+
+
+def _read(data: Any) -> Array:
+    try:
+        return np.array(data)
+    except ValueError as error:
+        raise ValueError(f"a tensor needs rows of equal length: {error}") from None
+
+
+def is_weak(x: object) -> bool:
+    """Whether x is a number, or a list of them: what takes the dtype of that which it stands beside."""
+    if isinstance(x, list | tuple | float | int | complex | np.generic):
+        return True
+    return not (hasattr(type(x), "__array__") or isinstance(x, typed_array | memoryview | bytes | bytearray))
+
+
+_WEAK = {"b": False, "i": 0, "u": 0, "f": 0.0, "c": 0j}  # a Python number of each kind, for NumPy's promotion
+
+
+def beside(x: Any, others: Iterable[Any]) -> Any:
+    """An operand among others as a Tensor or an array; a list or a number is as weak as a number beside an operator."""
+    if isinstance(x, Tensor):
+        return x
+    strong = [other for other in others if not is_weak(other)] if is_weak(x) else []
+    if not strong:
+        return as_array(x)
+    dtypes = [other.dtype if isinstance(other, Tensor | np.ndarray) else as_array(other).dtype for other in strong]
+    number = _WEAK.get(_read(x).dtype.kind)  # of what are no numbers there is none: as_array says so
+    return as_array(x if number is None else np.array(x, np.result_type(*dtypes, number)))
 
 
 def wrapped(array: Array) -> Tensor:
@@ -95,18 +123,43 @@ def _method(function: Any) -> Callable[..., Any]:
     return method
 
 
+class ForeignOperandError(TypeError):
+    """An array of another library, with a `__array_ufunc__` of its own: it may know what to do with a Tensor."""
+
+
+def refuse_foreign(x: object) -> None:
+    """Raise ForeignOperandError for what would lose its labels or units as an ndarray."""
+    its = getattr(type(x), "__array_ufunc__", np.ndarray.__array_ufunc__)
+    if its is not np.ndarray.__array_ufunc__:
+        kind = f"{type(x).__module__.partition('.')[0]}.{type(x).__name__}"
+        raise ForeignOperandError(f"a {kind} would lose what it knows beside its numbers: pass np.asarray(x)")
+
+
 # NDArrayOperatorsMixin would send each operator through NumPy's dispatcher: 0.7 of 3.0 µs for an addition of three
 # numbers. The operators that training lives on skip it.
 def _binary(ufunc: np.ufunc) -> Callable[[Any, Any], Any]:
-    return lambda self, other: HANDLERS[ufunc](self, other)
+    def method(self: Tensor, other: Any) -> Any:
+        try:
+            return HANDLERS[ufunc](self, other)
+        except ForeignOperandError:
+            return NotImplemented  # Python asks the other operand
+
+    return method
 
 
 def _reflected(ufunc: np.ufunc) -> Callable[[Any, Any], Any]:
-    return lambda self, other: HANDLERS[ufunc](other, self)
+    def method(self: Tensor, other: Any) -> Any:
+        try:
+            return HANDLERS[ufunc](other, self)
+        except ForeignOperandError:
+            return NotImplemented
+
+    return method
 
 
 def _augmented(ufunc: np.ufunc, sign: str) -> Callable[[Any, Any], Any]:
     """`x += y` binds the name x to a new tensor, as for Python's numbers; what is there to be trained refuses."""
+    plain = _binary(ufunc)
 
     def method(self: Tensor, other: Any) -> Any:
         if self.node is None and (self.requires_grad or self.is_parameter):
@@ -114,7 +167,7 @@ def _augmented(ufunc: np.ufunc, sign: str) -> Callable[[Any, Any], Any]:
                 f"x {sign}= y on a leaf to be trained would leave the leaf behind: write x = x {sign} y "
                 f"for a new tensor, or x.data {sign}= ... to change the leaf itself outside of the graph"
             )
-        return HANDLERS[ufunc](self, other)
+        return plain(self, other)
 
     return method
 
@@ -146,6 +199,8 @@ class Tensor(NDArrayOperatorsMixin):
     node: Node | None
 
     def __init__(self, data: ArrayLike | Tensor, requires_grad: bool = False) -> None:
+        if isinstance(data, Tensor) and data.requires_grad:
+            raise TypeError(f"{type(self).__name__}(x) would cut x out of the graph: use x.detach() if that is meant")
         self._array = as_array(data)
         self.grad = None
         self.hooks = None
@@ -263,8 +318,10 @@ class Tensor(NDArrayOperatorsMixin):
         return self.item()
 
     def __index__(self) -> int:
-        if self._array.dtype.kind not in "iu":
-            raise TypeError(f"only an integer tensor can be an index, not {self._array.dtype.name}")
+        if self._array.dtype.kind not in "iu" or self._array.size != 1:
+            raise TypeError(
+                f"only an integer tensor of one element can be an index, not {self.dtype.name} of shape {self.shape}"
+            )
         return int(self.item())
 
     def __bool__(self) -> bool:
@@ -278,7 +335,8 @@ class Tensor(NDArrayOperatorsMixin):
     def __array__(self, *_: Any, **__: Any) -> Array:
         raise TypeError(
             "this would turn a Tensor into an ndarray and cut it out of the graph: "
-            "use tensor.data if that is meant, np.stack or np.concatenate to join tensors"
+            "use tensor.data if that is meant, np.stack or np.concatenate to join tensors, np.asarray(x) of another "
+            "library's x beside a tensor"
         )
 
     # ---- gradients ----
@@ -314,7 +372,10 @@ class Tensor(NDArrayOperatorsMixin):
             raise TypeError(f"np.{ufunc.__name__}: out= {_WRITES}")
         if handler is None:
             raise TypeError(_no_rule(ufunc))
-        return handler(*inputs, **kwargs)
+        try:
+            return handler(*inputs, **kwargs)
+        except ForeignOperandError:
+            return NotImplemented  # NumPy asks the other operands
 
     def __array_function__(self, function: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
         handler = HANDLERS.get(function)
@@ -346,6 +407,13 @@ class Tensor(NDArrayOperatorsMixin):
         )
 
     __hash__ = object.__hash__  # by identity: == compares element by element
+
+    def __copy__(self) -> Tensor:
+        """Another tensor of the same array, at the same place in the graph."""
+        copy = type(self).__new__(type(self))
+        copy._array, copy._requires_grad = self._array, self._requires_grad
+        copy.grad, copy.hooks, copy.node = self.grad, self.hooks, self.node
+        return copy
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if self.node is not None:

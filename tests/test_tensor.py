@@ -1,11 +1,13 @@
 import copy
 import math
 import pickle
+from array import array as typed_array
 
 import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad.rules.elementwise import clip
 from minigrad.tensor import Tensor
 
 # ---- dtypes ----------------------------------------------------------------------------------------------------------
@@ -46,6 +48,19 @@ def test_float32_stays_float32_beside_numbers():
 
 def test_lists_beside_a_tensor_are_float32():
     assert (mg.tensor([1.0, 2.0]) + [1.0, 2.0]).dtype == np.float32
+
+
+def test_what_has_a_dtype_keeps_it():
+    class Column:
+        dtype = np.dtype(np.float64)
+
+        def __array__(self, dtype=None, copy=None):
+            return np.array([0.1, 0.2])
+
+    for data in (Column(), typed_array("d", [0.1, 0.2]), memoryview(np.array([0.1, 0.2]))):
+        assert mg.tensor(data).tolist() == [0.1, 0.2]
+        assert (mg.tensor(np.ones(2)) * data).tolist() == [0.1, 0.2]
+        assert (mg.tensor([1.0, 1.0]) * data).dtype == np.float64
 
 
 def test_only_floats_require_gradients():
@@ -134,6 +149,13 @@ def test_properties_and_conversions():
 def test_only_one_element_is_a_number(method):
     with pytest.raises(ValueError, match=r"shape \(2,\)"):
         getattr(mg.ones(2), method)()
+
+
+def test_only_one_integer_is_an_index():
+    assert list(range(mg.tensor([2]))) == [0, 1]
+    for data in ([1, 2], [1.0]):
+        with pytest.raises(TypeError, match="only an integer tensor of one element can be an index, not"):
+            range(mg.tensor(data))
 
 
 def test_a_scalar_is_no_sequence():
@@ -298,6 +320,59 @@ def test_deep_copies_are_of_leaves():
     assert x.item() == 1
     with pytest.raises(TypeError, match="only leaves can be deep-copied"):
         copy.deepcopy(x * 2)
+
+
+def test_a_shallow_copy_stands_at_the_same_place():
+    x = mg.nn.Parameter([1.0, 2.0])
+    y = copy.copy(x)
+    assert type(y) is mg.nn.Parameter
+    assert y.requires_grad
+    assert y.data is x.data
+    z = copy.copy(x * 3)
+    np.sum(z).backward()
+    assert x.grad.tolist() == [3, 3]
+    assert y.grad is None
+
+
+@pytest.mark.parametrize("wrap", [Tensor, mg.nn.Parameter, mg.tensor])
+def test_a_tensor_in_a_graph_is_not_cut_out_of_it_silently(wrap):
+    x = mg.tensor([1.0], requires_grad=True)
+    for y in (x, x * 2):
+        with pytest.raises(TypeError, match=r"would cut .* out of the graph: use x\.detach\(\)"):
+            wrap(y)
+        assert wrap(y.detach()).item() == y.item()
+
+
+class Labelled:
+    """An array of another library, which combines itself with what it does not know."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.data)
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        return Labelled(getattr(ufunc, method)(*(x.data if isinstance(x, Labelled) else x for x in inputs)))
+
+    def __rmul__(self, other):
+        return Labelled(other * self.data)
+
+
+def test_an_array_of_another_library_keeps_its_labels():
+    x, labelled = mg.tensor([1.0, 2.0], requires_grad=True), Labelled(np.array([3.0, 4.0], np.float32))
+    for y in (x * labelled, np.multiply(x, labelled), np.multiply(labelled, x), np.hypot(labelled, x)):
+        assert isinstance(y, Labelled)
+        assert y.data.requires_grad
+    with pytest.raises(TypeError, match="unsupported operand"):
+        x - labelled
+    y = x
+    with pytest.raises(TypeError, match="unsupported operand"):
+        y = (x * 1) @ labelled
+    with pytest.raises(TypeError, match=r"Labelled would lose what it knows beside its numbers: pass np\.asarray\(x\)"):
+        clip(x, labelled, None)
+    assert (x * np.asarray(labelled)).tolist() == [3, 8]
+    assert mg.tensor(labelled).tolist() == [3, 4]
 
 
 def test_detach_shares_the_array():

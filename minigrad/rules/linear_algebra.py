@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import string
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from minigrad import checks
 from minigrad.autograd import implements, rule, shared
-from minigrad.tensor import Tensor, as_array, detached
+from minigrad.tensor import beside, detached
 
 # ---- products --------------------------------------------------------------------------------------------------------
 
@@ -52,14 +53,7 @@ def _vecdot(x: Any, y: Any, /, axis: int = -1) -> Any:
 
 
 def _pair(x: Any, y: Any) -> tuple[Any, Any]:
-    return _beside(x, y), _beside(y, x)
-
-
-def _beside(x: Any, other: Any) -> Any:
-    """x as a Tensor or an array; a Python number in the other's dtype, as beside an operator."""
-    if isinstance(x, float | np.floating) and hasattr(other, "dtype"):
-        return np.asarray(x, np.result_type(other.dtype, 1.0))
-    return x if isinstance(x, Tensor) else as_array(x)
+    return beside(x, (y,)), beside(y, (x,))
 
 
 @implements(np.dot)
@@ -98,7 +92,9 @@ def tensordot(x: Any, y: Any, axes: Any = 2) -> Any:
     x, y = _pair(x, y)
     if isinstance(axes, dict):
         raise TypeError(f"tensordot: axes must be a number or two lists of axes, not {checks.shown(axes)}")
-    if isinstance(axes, int):
+    if isinstance(axes, int | np.integer):
+        if axes > min(x.ndim, y.ndim):
+            raise ValueError(f"tensordot: axes={axes} is more than x of shape {x.shape} or y of shape {y.shape} has")
         axes = tuple(range(x.ndim - axes, x.ndim)), tuple(range(axes))
     xs, ys = checks.normalize_axis_tuple(axes[0], x.ndim), checks.normalize_axis_tuple(axes[1], y.ndim)
     if [x.shape[i] for i in xs] != [y.shape[i] for i in ys]:
@@ -125,9 +121,18 @@ def kron(x: Any, y: Any) -> Any:
 @implements(np.linalg.multi_dot)
 def multi_dot(arrays: Any) -> Any:
     """The product of several matrices (the first and last may be vectors), in the cheapest order."""
-    arrays = [x if isinstance(x, Tensor) else as_array(x) for x in arrays]
+    arrays = list(arrays)
+    arrays = [beside(x, arrays) for x in arrays]
     if len(arrays) < 2:
         raise ValueError(f"multi_dot needs at least two arrays, got {len(arrays)}")
+    shapes = [x.shape for x in arrays]
+    matrices = [(1, *shapes[0])[-2:], *shapes[1:-1], (*shapes[-1], 1)[:2]]
+    fitting = all(len(a) == len(b) == 2 and a[1] == b[0] for a, b in itertools.pairwise(matrices))
+    if not fitting or max(len(shapes[0]), len(shapes[-1])) > 2:
+        raise ValueError(
+            f"multi_dot: {', '.join(map(str, shapes))} must be matrices that fit each other, of which the first and "
+            "the last may be vectors"
+        )
     sizes = [
         1 if arrays[0].ndim == 1 else arrays[0].shape[0],
         *(x.shape[0] for x in arrays[1:]),
@@ -195,7 +200,7 @@ def einsum(*xs, subscripts):
 def _einsum(subscripts: str, *operands: Any, optimize: Any = None) -> Any:
     if not isinstance(subscripts, str):
         raise TypeError("einsum of Tensors takes its subscripts as a string: np.einsum('ij,jk->ik', x, y)")
-    xs = [x if isinstance(x, Tensor) else as_array(x) for x in operands]
+    xs = [beside(x, operands) for x in operands]
     return einsum(*xs, subscripts=_explicit(subscripts.replace(" ", ""), [x.ndim for x in xs]))
 
 
@@ -211,6 +216,8 @@ def _explicit(subscripts: str, ndims: list[int]) -> tuple[tuple[str, ...], str]:
         if length < 0 or (length > 0 and "..." not in term):
             raise ValueError(f"einsum: {term!r} of {subscripts!r} does not fit an operand of {n} axes")
     dots = "".join(free[: max(lengths)]) if "..." in left else ""
+    if dots and arrow and "..." not in result:
+        raise ValueError(f"einsum: the axes of the ellipsis of {subscripts!r} must be in its result: write ...{result}")
     if not arrow:
         letters = left.replace("...", "").replace(",", "")
         result = "..." * bool(dots) + "".join(sorted(c for c in set(letters) if letters.count(c) == 1))

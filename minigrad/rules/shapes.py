@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from minigrad import checks
-from minigrad.autograd import implements, rule
-from minigrad.tensor import Tensor, as_array
+from minigrad.autograd import implements, rule, unbroadcast
+from minigrad.rules.reductions import is_only_axis
+from minigrad.tensor import beside
 
 # ---- the same elements under another shape ---------------------------------------------------------------------------
 
@@ -99,7 +100,7 @@ def atleast_2d(*xs: Any) -> Any:
 
 
 def _each(xs: Any, f: Any) -> Any:
-    ys = tuple(f(x if isinstance(x, Tensor) else as_array(x)) for x in xs)
+    ys = tuple(f(beside(x, xs)) for x in xs)
     return ys[0] if len(ys) == 1 else ys
 
 
@@ -119,8 +120,8 @@ def tile(x, /, reps):
     shape = (1,) * (len(reps) - x.ndim) + before
     reps = (1,) * (len(shape) - len(reps)) + reps
     cut = tuple(m for pair in zip(reps, shape, strict=True) for m in pair)
-    blocks = tuple(range(0, len(cut), 2))
-    return np.tile(x, reps), (lambda g: np.reshape(np.sum(np.reshape(g, cut), axis=blocks), before),)
+    once = tuple(m for n in shape for m in (1, n))
+    return np.tile(x, reps), (lambda g: np.reshape(unbroadcast(np.reshape(g, cut), once), before),)
 
 
 @implements(np.tile)
@@ -131,7 +132,7 @@ def _tile(x: Any, reps: Any) -> Any:
 @implements(np.repeat)
 def repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
     """Each element (or slice along axis) repeated."""
-    if axis is None:
+    if axis is None or (x.ndim == 0 and is_only_axis(axis)):
         x, axis = np.ravel(x), 0
     axis = checks.normalize_axis_index(axis, x.ndim)
     return np.take(x, np.repeat(np.arange(x.shape[axis]), repeats), axis=axis)
@@ -153,7 +154,8 @@ def concatenate(*xs, axis=0):
 
 
 def _arrays(name: str, xs: Any) -> list[Any]:
-    arrays = [x if isinstance(x, Tensor) else as_array(x) for x in xs]
+    xs = list(xs)
+    arrays = [beside(x, xs) for x in xs]
     if not arrays:
         raise ValueError(f"{name} needs at least one array")
     return arrays
