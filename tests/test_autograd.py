@@ -1,6 +1,11 @@
 """Sentences about the engine."""
 
+import asyncio
+import collections
+import contextlib
 import gc
+import inspect
+import sys
 import threading
 import weakref
 
@@ -323,6 +328,153 @@ def test_no_grad_is_of_one_thread():
     assert recording == [True]
 
 
+def test_no_grad_is_of_one_asyncio_task():
+    async def quiet(seen):
+        with mg.no_grad():
+            await asyncio.sleep(0)
+            seen.append(mg.is_grad_enabled())
+            await asyncio.sleep(0)
+
+    async def loud(seen):
+        for _ in range(3):
+            seen.append(mg.is_grad_enabled())
+            await asyncio.sleep(0)
+
+    async def both():
+        await asyncio.gather(quiet(inside), loud(outside))
+
+    inside, outside = [], []
+    asyncio.run(both())
+    assert inside == [False]
+    assert outside == [True, True, True]
+
+
+def test_a_decorated_coroutine_function_records_nothing():
+    @mg.no_grad()
+    async def quiet():
+        before = mg.is_grad_enabled()
+        await asyncio.sleep(0)
+        return before, mg.is_grad_enabled()
+
+    async def main():
+        return await asyncio.gather(quiet(), loud())
+
+    async def loud():
+        return mg.is_grad_enabled()
+
+    assert inspect.iscoroutinefunction(quiet)
+    assert asyncio.run(main()) == [(False, False), True]
+
+
+def test_a_decorated_generator_records_nothing_while_it_runs():
+    log = []
+
+    @mg.no_grad()
+    def quiet(n):
+        """Docs."""
+        try:
+            for i in range(n):
+                log.append(mg.is_grad_enabled())
+                try:
+                    log.append((yield i))
+                except KeyError:
+                    log.append(mg.is_grad_enabled())
+            return "end"
+        finally:
+            log.append(mg.is_grad_enabled())
+
+    def outer():
+        return (yield from quiet(1))
+
+    assert quiet.__doc__ == "Docs."
+    steps = quiet(3)
+    assert next(steps) == 0
+    assert mg.is_grad_enabled()
+    assert steps.send("sent") == 1
+    assert steps.throw(KeyError()) == 2
+    assert mg.is_grad_enabled()
+    steps.close()
+    assert log == [False, "sent", False, False, False, False]
+    assert mg.is_grad_enabled()
+    turn = outer()
+    next(turn)
+    with pytest.raises(StopIteration) as end:
+        next(turn)
+    assert end.value.value == "end"
+    with pytest.raises(ZeroDivisionError):
+        list(mg.no_grad()(lambda: (1 / i for i in [0]))())
+
+
+@pytest.mark.parametrize("mode", [mg.no_grad, mg.enable_grad])
+def test_a_with_in_a_generator_is_refused(mode):
+    def steps():
+        with mode():
+            yield mg.is_grad_enabled()
+
+    async def asynchronous():
+        with mode():
+            yield
+
+    async def first():
+        async for _ in asynchronous():
+            pass
+
+    words = rf"{mode.__name__} in the generator .*decorate a generator function with @mg\.{mode.__name__}\(\)"
+    with pytest.raises(TypeError, match=words):
+        next(steps())
+    with pytest.raises(TypeError, match=words):
+        asyncio.run(first())
+    with pytest.raises(TypeError, match=words):
+        mode()(asynchronous)
+    assert mg.is_grad_enabled()
+
+
+def test_a_context_manager_made_of_a_generator_may_hold_no_grad():
+    @contextlib.contextmanager
+    def evaluating():
+        with mg.no_grad():
+            yield
+
+    @contextlib.asynccontextmanager
+    async def serving():
+        with mg.no_grad():
+            yield
+
+    async def main():
+        async with serving():
+            return mg.is_grad_enabled()
+
+    with evaluating():
+        assert not mg.is_grad_enabled()
+    assert mg.is_grad_enabled()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(evaluating())
+        assert not mg.is_grad_enabled()
+    assert mg.is_grad_enabled()
+    assert asyncio.run(main()) is False
+
+
+def test_two_threads_add_to_one_gradient():
+    x, n = leaf(1.0), 2000
+    y = x * 1.0
+
+    def add():
+        for _ in range(n):
+            y.backward(retain_graph=True)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=add) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert x.grad.item() == 2 * n
+
+
 # ---- hooks -----------------------------------------------------------------------------------------------------------
 
 
@@ -581,6 +733,50 @@ def test_the_time_of_a_graph_grows_with_its_nodes_and_not_its_paths():
         y = (y + y) * 0.5
     y.backward()  # over 2¹⁰⁰⁰ paths
     assert x.grad.item() == 1
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, y: x + y, lambda x, y: y - x, lambda x, y: x * y, lambda x, y: x // y, lambda x, y: np.maximum(x, y),
+        lambda x, y: x @ y, lambda x, y: np.concatenate([x, y]), lambda x, y: np.stack([y, x]), lambda x, y: np.dot(y, x),
+        lambda x, y: np.where([True, False], x, y), lambda x, y: mg.index_update(x, [1, 0], y), lambda x, y: mg.index_add(x, [1, 0], y),
+        lambda x, y: np.einsum("i,i->i", x, y), lambda x, y: np.outer(x, y), lambda x, y: np.kron(y, x), lambda x, y: np.clip(x, y, None),
+        lambda x, y: np.vstack([x, y]), lambda x, y: np.tensordot(x, y, 1), lambda x, y: np.linalg.multi_dot([y, x[:, None]]),
+        lambda x, y: np.average(x, weights=y), lambda x, y: np.hypot(x, y), lambda x, y: x**y,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_list_is_as_weak_as_a_number(call, dtype):
+    """The same, to the bit, as an array of the tensor's dtype."""
+    x = mg.tensor(np.array([1.1, 0.7], dtype), requires_grad=True)
+    for y in ([0.1, 0.3], (0.1, 0.3), [3, 2], [np.float64(0.1), 0.3], collections.deque([0.1, 0.3])):
+        found, expected = call(x, y), call(x, np.array(list(y), dtype))
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found.data, expected.data)
+    assert (mg.tensor(np.array([1.0])) * [1e300]).item() == 1e300
+    assert (mg.tensor(np.array([1, 2], np.int8)) + [1, 2]).dtype == np.int8
+
+
+def test_a_float_list_beside_float64_keeps_its_precision_in_the_gradient():
+    x = leaf(1.0, 2.0)
+    np.sum(x * [0.1, 0.3]).backward()
+    assert x.grad.tolist() == [0.1, 0.3]
+
+
+def test_integer_arrays_are_weak_beside_floats():
+    """NumPy would compute in float64, which the next layer would refuse."""
+    counts = np.array([3, 4])
+    for dtype in (np.float16, np.float32, np.float64):
+        x = mg.tensor(np.array([1.0, 2.0], dtype), requires_grad=True)
+        for n in (counts, mg.tensor(counts), counts.astype(np.int16), counts.astype(np.uint32)):
+            for y in (x / n, n * x, x @ n, np.concatenate([n, x]), np.where(n > 3, x, n), x**n, np.maximum(n, x)):
+                assert y.dtype == dtype
+        x.grad = None
+        np.sum(x / counts).backward()
+        np.testing.assert_array_equal(x.grad.data, 1 / counts.astype(dtype))
+    ratio = mg.tensor(counts) / counts
+    assert ratio.dtype == np.float64  # integers among themselves are NumPy's
 
 
 def test_numbers_keep_the_precision_of_what_they_stand_beside():
