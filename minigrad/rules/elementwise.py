@@ -50,10 +50,16 @@ def negative(x, /):
     return -x, (lambda g: -g,)
 
 
-@rule(np.positive, np.copy, linear=True)
+@rule(np.positive, linear=True)
 def positive(x, /):
     """x"""
     return +x, (lambda g: g,)
+
+
+@rule(np.copy, linear=True)
+def copy(x, /):
+    """x, in memory of its own"""
+    return x.copy(), (lambda g: g,)
 
 
 @rule(np.reciprocal)
@@ -71,9 +77,10 @@ def power(x, y, /):
     z = np.power(x, y)
 
     def pull_base(g):
-        if not np.ndim(y):  # a number: x to the y − 1 straight away
+        if isinstance(y, int | float):  # x to the y − 1 straight away
             return g * y * x ** (y - 1) if y != 0 else g * 0.0
-        return g * y * np.power(x, np.where(y == 0, 1, y - 1))
+        flat = np.logical_and(x == 0, y == 0)
+        return g * np.where(flat, 0.0, y * np.power(np.where(flat, 1.0, x), y - 1))
 
     def pull_exponent(g):
         return g * z * np.log(np.where(x == 0, 1, x))  # 0 · log 0 = 0, the limit for y > 0
@@ -259,11 +266,11 @@ def arctanh(x, /):
 
 @rule(np.arctan2)
 def arctan2(y, x, /):
-    """The angle of the point (x, y); the gradient at the origin is 0"""
+    """The angle of the point (x, y); all derivatives at the origin are 0"""
 
     def over_square(g, z):
         r = np.hypot(x, y)
-        r = np.where(r == 0, 1.0, r)
+        r = np.where(r == 0, np.inf, r)
         return g / r * (z / r)
 
     return np.arctan2(y, x), (lambda g: over_square(g, x), lambda g: -over_square(g, y))
@@ -271,11 +278,11 @@ def arctan2(y, x, /):
 
 @rule(np.hypot)
 def hypot(x, y, /):
-    """√(x² + y²); the gradient at the origin is 0"""
+    """√(x² + y²); all derivatives at the origin are 0"""
     r = np.hypot(x, y)
 
     def share(z):
-        return z / np.where(r == 0, 1.0, r)
+        return z / np.where(r == 0, np.inf, r)
 
     return r, (lambda g: g * share(x), lambda g: g * share(y))
 
@@ -387,9 +394,7 @@ def clip(x, low, high, /):
 @implements(np.clip)
 def _clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
     low, high = (a_min if min is None else min), (a_max if max is None else max)
-    if low is None and high is None:
-        raise ValueError("clip needs a bound: np.clip(x, low, high), one of which may be None")
-    return clip(x, low, high)
+    return copy(x) if low is None and high is None else clip(x, low, high)
 
 
 @rule(np.where)

@@ -18,8 +18,15 @@ Axis = int | tuple[int, ...] | None
 
 
 def axes_of(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
-    """The axes meant, as a tuple of numbers from 0; None means all."""
-    return tuple(range(len(shape))) if axis is None else checks.normalize_axis_tuple(axis, len(shape))
+    """The axes meant, as a tuple of numbers from 0; None means all, and so do 0 and −1 of a number without axes."""
+    if axis is None or (shape == () and is_only_axis(axis)):
+        return tuple(range(len(shape)))
+    return checks.normalize_axis_tuple(axis, len(shape))
+
+
+def is_only_axis(axis: Any) -> bool:
+    """Whether NumPy folds an array of shape () along this axis, as if it had one."""
+    return type(axis) is not bool and isinstance(axis, int | np.integer) and axis in (0, -1)
 
 
 def kept(y: Any, shape: tuple[int, ...], axis: Axis) -> Any:
@@ -87,6 +94,8 @@ def mean(x, /, axis=None, dtype=None, keepdims=False):
 @implements(np.average)
 def average(x: Any, axis: Any = None, weights: Any = None, *, keepdims: bool = False) -> Any:
     """Σ w x / Σ w; weights of the shape of x, or along one axis."""
+    if axis is not None:
+        checks.normalize_axis_tuple(axis, np.ndim(x))
     if weights is None:
         return np.mean(x, axis=axis, keepdims=keepdims)
     if np.shape(weights) != np.shape(x):
@@ -190,20 +199,23 @@ def _freedom(x: Any, axis: Any, ddof: float, name: str) -> float:
 
 @rule(np.cumsum, linear=True)
 def cumsum(x, /, axis=None):
-    """Running sums"""
+    """Running sums, of many numbers in float64: one by one in float32 4 million lose 4 %"""
     shape = x.shape
 
     def pull(g):
         if axis is None:
-            return np.reshape(np.flip(np.cumsum(np.flip(g))), shape)
-        return np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis)
+            return np.reshape(np.flip(cumsum(np.flip(g))), shape)
+        return np.flip(cumsum(np.flip(g, axis), axis=axis), axis)
 
-    return np.cumsum(x, axis=axis), (pull,)
+    few = x.dtype.kind != "f" or (x.size <= 128 and x.dtype != np.float16)
+    return _narrow(np.cumsum(x, axis=axis, dtype=None if few else np.promote_types(x.dtype, np.float64)), x), (pull,)
 
 
 @rule(np.cumprod)
 def cumprod(x, /, axis=None):
     """Running products; the gradient costs the square of the length, and is right also beside zeros"""
+    y = np.cumprod(x, axis=axis)
+    axis = axis if x.ndim else None
 
     def pull(g):
         rows = np.reshape(x, (-1,)) if axis is None else np.moveaxis(x, axis, -1)
@@ -216,7 +228,7 @@ def cumprod(x, /, axis=None):
         h = np.sum(others * g[..., None, :], axis=-1)
         return np.reshape(h, x.shape) if axis is None else np.moveaxis(h, -1, axis)
 
-    return np.cumprod(x, axis=axis), (pull,)
+    return y, (pull,)
 
 
 @implements(np.sort)
@@ -230,13 +242,14 @@ def sort(x: Any, axis: int | None = -1, kind: Any = None, *, stable: bool | None
 @implements(np.median)
 def median(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The middle value, or the mean of the two; the gradient goes to these. NaN where there is a NaN."""
-    axes = axes_of(x.shape, axis)
+    axes = tuple(range(x.ndim)) if axis is None else checks.normalize_axis_tuple(axis, x.ndim)
     rest = tuple(i for i in range(x.ndim) if i not in axes)
     n = count(x.shape, axis)
     _some(x, axis, "median")
     shape = (*(x.shape[i] for i in rest), n)
     rows = np.sort(np.reshape(np.transpose(x, rest + axes), shape), axis=-1)
     y = rows[..., n // 2] if n % 2 else (rows[..., n // 2 - 1] + rows[..., n // 2]) / 2
+    y = y if x.dtype.kind == "f" else np.astype(y, np.float64)
     y = np.where(np.isnan(rows[..., -1]), rows[..., -1], y)  # NaN is sorted to the end
     return kept(y, x.shape, axis) if keepdims else y
 
@@ -281,12 +294,17 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
 
 @rule()
 def p_norm(x, /, p=2, axis=None, keepdims=False):
-    """(Σ |x|ᵖ)^(1/p); the gradient at 0 is 0"""
+    """(Σ |x|ᵖ)^(1/p); elements that are 0 have the gradient 0, and where the norm is 0, all derivatives are 0"""
     wide = _double(x)
-    y = np.linalg.norm(wide, None if p == 2 else p, axis, keepdims)
+    with np.errstate(divide="ignore"):  # 1/0 of a negative p, and 1/∞ is 0 again
+        y = np.linalg.norm(wide, None if p == 2 else p, axis, keepdims)
 
     def pull(g):
-        unit = wide / kept(np.where(y == 0, 1.0, y), x.shape, axis)
-        return kept(g, x.shape, axis) * (unit if p == 2 else np.sign(wide) * np.absolute(unit) ** (p - 1))
+        norm = kept(np.where(y == 0, np.inf, y), x.shape, axis)
+        if p == 2:
+            return kept(g, x.shape, axis) * (wide / norm)
+        flat = (wide == 0) | kept(y == 0, x.shape, axis)
+        share = np.absolute(np.where(flat, 1.0, wide / norm)) ** (p - 1)
+        return kept(g, x.shape, axis) * np.where(flat, 0.0, np.sign(wide) * share)
 
     return _narrow(y, x), (pull,)
