@@ -508,7 +508,7 @@ def allowed(key, name, annotation, bad):
     if short in ("parameters", "inputs", "outputs", "argnums", "index") and not isinstance(bad, str) and _empty(bad):
         return True  # of nothing, nothing
     try:
-        kind = mg.Tensor(bad).dtype.kind
+        kind = mg.Tensor(detached(bad)).dtype.kind
     except REFUSALS:
         return short == "index" and (bad is None or isinstance(bad, slice))
     if key.startswith("minigrad.") and key.endswith("()") and short == "x":

@@ -249,7 +249,7 @@ def median(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     shape = (*(x.shape[i] for i in rest), n)
     rows = np.sort(np.reshape(np.transpose(x, rest + axes), shape), axis=-1)
     y = rows[..., n // 2] if n % 2 else (rows[..., n // 2 - 1] + rows[..., n // 2]) / 2
-    y = y if x.dtype.kind == "f" else np.astype(y, np.float64)
+    y = np.astype(y, np.float64) if x.dtype.kind in "iub" else y
     y = np.where(np.isnan(rows[..., -1]), rows[..., -1], y)  # NaN is sorted to the end
     return kept(y, x.shape, axis) if keepdims else y
 
