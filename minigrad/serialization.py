@@ -13,7 +13,8 @@ import importlib
 import math
 import os
 import re
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -39,7 +40,7 @@ def save(path: str | Path, state: dict[str, Any]) -> None:
     The dict has text keys; in it, and in lists and tuples, may be arrays, Tensors, numbers, texts, truth values and
     None. A path that ends in .safetensors is written in that format (`pip install safetensors`), any other as .npz.
     TypeError for other values; OSError where the path cannot be written, and then what was there is still there. A kill
-    may leave a file .NAME.* of what was not yet finished, which can be deleted.
+    may leave a file .minigrad-* of what was not yet finished, which can be deleted.
 
     >>> import minigrad as mg, tempfile, pathlib
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "run.npz"
@@ -54,7 +55,7 @@ def save(path: str | Path, state: dict[str, Any]) -> None:
     path = _path("save", path).resolve()  # a link stays a link
     write = _writer(path)
     arrays, text = _encode(state)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    temporary = path.with_name(f".minigrad-{secrets.token_hex(8)}")  # path.name may be as long as a name can be
     try:
         with open(temporary, "xb") as file:
             write(file, arrays, text)
@@ -79,7 +80,8 @@ def save(path: str | Path, state: dict[str, Any]) -> None:
 def load(path: str | Path) -> dict[str, Any]:
     """The nested dict that was saved. ValueError for a damaged file and for any other; OSError where none can be read.
 
-    Takes as much memory as the file is large, and at most some hundred megabytes more, whatever a hostile one claims.
+    Takes as much memory as the file is large, and at most some hundred megabytes more, whatever a hostile one claims;
+    holes, which take no place on the disk, are read through before there is an array of them.
     An archive of `np.savez` is a dict of its arrays, nested at each "/", those without axes as numbers and texts; a
     .safetensors file of another program is a dict of its arrays by their names.
     """
@@ -98,7 +100,13 @@ def _path(function: str, given: Any) -> Path:
     if not isinstance(given, str | os.PathLike):
         raise TypeError(f"{function}: path must be a text or a Path, not {type(given).__name__}")
     path = Path(given)
-    if path.exists() and not path.is_file():  # a folder, a device, a pipe that would wait for ever
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return path
+    except OSError as error:  # links that lead to each other, a name that is too long
+        raise type(error)(error.errno, f"{function}: {error.strerror}", str(path)) from None
+    if not stat.S_ISREG(mode):  # a folder, a device, a pipe that would wait for ever
         raise OSError(f"{function}: {path} is not a regular file")
     return path
 
@@ -109,6 +117,23 @@ def _writer(path: Path) -> Callable[[BinaryIO, dict[str, Array], str], None]:
 
 def _reader(path: Path) -> Callable[[BinaryIO], dict[str, Any]]:
     return _read_safetensors if path.suffix == ".safetensors" else _read_npz
+
+
+def _has_holes(file: BinaryIO) -> bool:
+    """Whether less of the file is on the disk than its size says, which then bounds nothing: verify, then allocate."""
+    status = os.fstat(file.fileno())
+    there = getattr(status, "st_blocks", status.st_size) * 512
+    if 0 < 1000 * there < status.st_size > 1 << 30:  # to read through it would take minutes to days
+        raise ValueError(f"of its {status.st_size} bytes only {there} are there, the others are holes")
+    return there < status.st_size
+
+
+def _pieces(file: BinaryIO, start: int, size: int) -> Iterator[bytes]:
+    """These bytes of the file, a MiB at a time: to be verified before there is an array of them."""
+    file.seek(start)
+    while piece := file.read(min(size, 1 << 20)):
+        size -= len(piece)
+        yield piece
 
 
 # ---- the state as arrays and a text ----
@@ -241,12 +266,12 @@ def _read_npz(file: BinaryIO) -> dict[str, Any]:
         raise ValueError("its members claim to be larger than the file")
     if len({member.filename for member in members}) < len(members):
         raise ValueError("two members have one name")
-    arrays, text = {}, None
+    arrays, text, holes = {}, None, _has_holes(file)
     for member in members:
         if member.filename == _JSON and member.file_size <= _TEXT:
-            text = _read_member(file, member).tobytes().decode()
+            text = _read_member(file, member, holes).tobytes().decode()
         elif member.filename.endswith(".npy"):
-            arrays[member.filename.removesuffix(".npy")] = _array(member.filename, _read_member(file, member))
+            arrays[member.filename.removesuffix(".npy")] = _array(member.filename, _read_member(file, member, holes))
         else:
             raise ValueError(f"a member {member.filename[:80]!r} of {member.file_size} bytes does not belong there")
     return _nested(arrays) if text is None else _decode(text, arrays)
@@ -265,7 +290,7 @@ def _check_end(file: BinaryIO, size: int) -> None:
         raise ValueError(f"its directory claims {directory} bytes, at most {min(_DIRECTORY, size)} are possible")
 
 
-def _read_member(file: BinaryIO, member: Any) -> Array:
+def _read_member(file: BinaryIO, member: Any, holes: bool) -> Array:
     """The bytes of a member, checked against its checksum."""
     import zlib
 
@@ -278,11 +303,15 @@ def _read_member(file: BinaryIO, member: Any) -> Array:
     there = file.read(length).decode("utf-8" if member.flag_bits & 0x800 else "cp437")
     if header[:4] != b"PK\3\4" or there != name:
         raise ValueError(f"{name[:80]!r} is not where the directory says")
-    file.seek(extra, os.SEEK_CUR)
-    data = np.empty(member.file_size, np.uint8)
-    if file.readinto(data.data) != data.size or zlib.crc32(data.data) != member.CRC:  # type: ignore[attr-defined]
-        raise ValueError(f"{name[:80]!r} is damaged: its checksum is wrong")
-    return data
+    start, crc = file.tell() + extra, 0
+    for piece in _pieces(file, start, member.file_size) if holes else ():
+        crc = zlib.crc32(piece, crc)
+    if not holes or crc == member.CRC:
+        file.seek(start)
+        data = np.empty(member.file_size, np.uint8)
+        if file.readinto(data.data) == data.size and zlib.crc32(data.data) == member.CRC:  # type: ignore[attr-defined]
+            return data
+    raise ValueError(f"{name[:80]!r} is damaged: its checksum is wrong")
 
 
 def _array(name: str, data: Array) -> Array:
@@ -313,16 +342,33 @@ def _safetensors(module: str) -> Any:
         raise ImportError("a .safetensors file needs that library: pip install safetensors (or save as .npz)") from None
 
 
-def _checksum(arrays: dict[str, Array], text: str) -> str:
-    """Of all that the file holds: the format itself has none."""
+def _checksum(text: str, tensors: Iterable[tuple[str, str, tuple[int, ...], Iterable[Any]]]) -> str:
+    """Of all that the file holds: the format itself has none. tensors: name, dtype, shape and bytes, in pieces."""
     import zlib
 
     crc = zlib.crc32(text.encode())
-    for name in sorted(arrays):
-        array = arrays[name]
-        crc = zlib.crc32(f"{name} {array.dtype.name} {array.shape}".encode(), crc)
-        crc = zlib.crc32(array.reshape(-1).view(np.uint8).data, crc)
+    for name, dtype, shape, pieces in sorted(tensors, key=lambda tensor: tensor[0]):
+        crc = zlib.crc32(f"{name} {dtype} {shape}".encode(), crc)
+        for piece in pieces:
+            crc = zlib.crc32(piece, crc)
     return f"{crc:08x}"
+
+
+def _in_memory(arrays: dict[str, Array]) -> Iterator[tuple[str, str, tuple[int, ...], Iterable[Any]]]:
+    for name, array in arrays.items():
+        yield name, array.dtype.name, array.shape, [array.reshape(-1).view(np.uint8).data]
+
+
+def _in_file(file: BinaryIO, header: int) -> Iterator[tuple[str, str, tuple[int, ...], Iterable[Any]]]:
+    import json
+
+    kinds = {"F": "float", "I": "int", "U": "uint"}
+    file.seek(8)
+    for name, tensor in json.loads(file.read(header)).items():
+        if name != "__metadata__":
+            code, (start, end) = tensor["dtype"], tensor["data_offsets"]
+            dtype = "bool" if code == "BOOL" else kinds[code[0]] + code[1:]
+            yield name, dtype, tuple(tensor["shape"]), _pieces(file, 8 + header + start, end - start)
 
 
 def _write_safetensors(file: BinaryIO, arrays: dict[str, Array], text: str) -> None:
@@ -330,7 +376,7 @@ def _write_safetensors(file: BinaryIO, arrays: dict[str, Array], text: str) -> N
         if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
             raise TypeError(f"save: {name} is an array of {array.dtype}, which .safetensors cannot hold: save as .npz")
     arrays = {name: np.asarray(array, array.dtype.newbyteorder("="), order="C") for name, array in arrays.items()}
-    metadata = {"minigrad": text, "crc32": _checksum(arrays, text)}
+    metadata = {"minigrad": text, "crc32": _checksum(text, _in_memory(arrays))}
     file.write(_safetensors("safetensors.numpy").save(arrays, metadata=metadata))
 
 
@@ -338,12 +384,13 @@ def _read_safetensors(file: BinaryIO) -> dict[str, Any]:
     header = int.from_bytes(file.read(8), "little")
     if header > min(3 * _TEXT, os.fstat(file.fileno()).st_size):
         raise ValueError(f"its header claims {header} bytes")
+    holes = _has_holes(file)
     with _safetensors("safetensors").safe_open(file.name, framework="numpy") as tensors:
         metadata = tensors.metadata() or {}
+        ours, text = not {"minigrad", "crc32"}.isdisjoint(metadata), metadata.get("minigrad", "")
+        if ours and holes and metadata.get("crc32") != _checksum(text, _in_file(file, header)):
+            raise ValueError("it is damaged: its checksum is wrong")
         arrays = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 (not a dict)
-    if not {"minigrad", "crc32"} & metadata.keys():
-        return arrays
-    text = metadata.get("minigrad", "")
-    if metadata.get("crc32") != _checksum(arrays, text):
+    if ours and metadata.get("crc32") != _checksum(text, _in_memory(arrays)):
         raise ValueError("it is damaged: its checksum is wrong")
-    return _decode(text, arrays)
+    return _decode(text, arrays) if ours else arrays

@@ -197,6 +197,32 @@ def test_paths_that_are_no_files_are_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_link_that_leads_back_to_itself_is_refused(tmp_path):
+    one, other = tmp_path / "one.npz", tmp_path / "other.npz"
+    one.symlink_to(other)
+    other.symlink_to(one)
+    for name, function in (("save", lambda path: mg.save(path, {"x": 1})), ("load", mg.load)):
+        with pytest.raises(OSError, match=rf"{name}: .*symbolic links.*one\.npz"):
+            function(one)
+    assert one.is_symlink()
+    assert other.is_symlink()
+
+
+@pytest.mark.parametrize("length", [237, 246, 255])
+def test_a_name_may_be_as_long_as_the_file_system_lets_it_be(tmp_path, length):
+    path = tmp_path / ("n" * (length - 4) + ".npz")
+    try:
+        path.touch()
+    except OSError:
+        pytest.skip("this file system has shorter names")
+    for x in (1, 2):
+        mg.save(path, {"x": x})
+    assert mg.load(path) == {"x": 2}
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(OSError, match="save: .*too long"):
+        mg.save(tmp_path / ("n" * 300), {"x": 1})
+
+
 # ---- never half written ----
 
 
@@ -460,6 +486,58 @@ def test_millions_of_members_are_refused_before_they_are_looked_at(tmp_path):
         file.write(large + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 65535, 65535, size, entry, 0))
     with pytest.raises(ValueError, match=r"its directory claims \d+ bytes, at most 2097152 are possible"):
         bounded(lambda: mg.load(path), 1e6)
+
+
+def with_a_hole(path, size):
+    """A file of a kilobyte on the disk that claims one array of this size, with a wrong checksum."""
+    if path.suffix == ".safetensors":
+        tensor = {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}
+        header = json.dumps({"__metadata__": {"minigrad": "{}", "crc32": "0"}, "x": tensor}).encode()
+        start, end = struct.pack("<Q", len(header)) + header, b""
+    else:
+        archive(path, [("x.npy", shaped(f"({size},)", "|u1", b""))])
+        content = path.read_bytes()
+        place = content.index(b"PK\1\2")
+        whole = size + place - content.index(b"\x93NUMPY")
+        content = content[:18] + struct.pack("<II", whole, whole) + content[26:]
+        content = changed(content, packed=whole, size=whole, start=place + size)
+        start, end = content[:place], content[place:]
+    with open(path, "wb") as file:
+        file.write(start)
+        file.truncate(len(start) + size)
+        file.seek(0, os.SEEK_END)
+        file.write(end)
+
+
+def test_holes_take_no_memory_before_they_are_verified(path):
+    with_a_hole(path, 1 << 26)
+    with pytest.raises(ValueError, match="its checksum is wrong"):
+        bounded(lambda: mg.load(path), 4e6)
+
+
+def test_nothing_but_holes_is_refused_without_being_read(path):
+    with_a_hole(path, (1 << 32) - 300)
+    if not 0 < path.stat().st_blocks < 1000:
+        pytest.skip("this file system has no holes")
+    with pytest.raises(ValueError, match=r"of its \d+ bytes only \d+ are there, the others are holes"):
+        bounded(lambda: mg.load(path), 1e6)
+
+
+def test_a_file_whose_zeros_became_holes_is_loaded(path):
+    state = {"x": np.zeros((1000, 300)), "y": np.arange(3), "ok": np.array(True), "half": np.ones(2, np.float16)}
+    mg.save(path, state)
+    content = path.read_bytes()
+    path.unlink()
+    with open(path, "wb") as file:
+        for start in range(0, len(content), 4096):
+            page = content[start : start + 4096]
+            file.seek(start)
+            if any(page):
+                file.write(page)
+        file.truncate(len(content))
+    if path.stat().st_blocks * 512 >= len(content):
+        pytest.skip("this file system has no holes")
+    assert same(mg.load(path), state)
 
 
 @pytest.mark.parametrize(
