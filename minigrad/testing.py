@@ -218,23 +218,27 @@ def check_layer(layer: Module, *inputs: Any, order: int = 1) -> None:
                 total = sum((np.sum(np.sin(leaf)) for leaf in y), start=Tensor(0.0))
                 found = _grad(total, tensors, allow_unused=True)
                 unused = [name for (name, _), g in zip(named, found, strict=True) if g is None]
-                assert not unused, f"parameters that the output does not depend on: {', '.join(unused)}"
+                if unused:
+                    raise AssertionError(f"parameters that the output does not depend on: {', '.join(unused)}")
             for i, (x, kept) in enumerate(zip(arrays, before, strict=True)):
-                assert np.array_equal(x, kept), f"the layer has written into its input {i}"
+                if not np.array_equal(x, kept):
+                    raise AssertionError(f"the layer has written into its input {i}")
 
 
 @contextmanager
 def _replaying(layer: Module) -> Iterator[Callable[[], None]]:
     """Gives a function that puts buffers and random generators back; at the end, all of the layer is put back."""
-    modes = [(module, module.training) for module in layer.modules()]
+    attributes = [(module, dict(vars(module))) for module in layer.modules()]
     data = [(p, p.data) for p in layer.parameters()]
     for p, array in data:
         p.data = array.astype(np.float64)
     buffers = [(_values(b), _values(b).copy()) for _, b in layer.named_buffers()]
-    generators = [v for m in layer.modules() for v in vars(m).values() if isinstance(v, np.random.Generator)]
+    generators = [v for _, found in attributes for v in found.values() if isinstance(v, np.random.Generator)]
     states = [(g, g.bit_generator.state) for g in [default_generator(), *generators]]
 
     def start_again() -> None:
+        for module, found in attributes:  # a buffer may also be replaced
+            vars(module).update(found | {"training": module.training})
         for array, values in buffers:
             array[...] = values
         for generator, state in states:
@@ -246,5 +250,6 @@ def _replaying(layer: Module) -> Iterator[Callable[[], None]]:
         start_again()
         for p, array in data:
             p._array, p.node = array, None
-        for module, mode in modes:
-            module.training = mode
+        for module, found in attributes:
+            vars(module).clear()
+            vars(module).update(found)

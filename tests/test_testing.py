@@ -1,5 +1,8 @@
 """The checker catches what is wrong, and says where."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -175,6 +178,73 @@ def test_a_checked_layer_is_left_as_it_was():
     assert all(p.data is a and p.node is None for p, a in zip(layer.parameters(), arrays_before, strict=True))
     assert not layer.training
     assert mg.default_generator().bit_generator.state == drawn
+
+
+class Running(nn.Module):
+    """Replaces its buffer in each call, and remembers what it has seen."""
+
+    def __init__(self):
+        self.weight = nn.Parameter(np.ones(3, np.float32))
+        self.register_buffer("mean", np.zeros(3))
+        self.calls = 0
+
+    def forward(self, x):
+        y = x * self.weight + self.mean
+        self.mean = self.mean + 0.1
+        self.calls += 1
+        self.last = x
+        return y
+
+
+def test_a_buffer_that_is_replaced_in_each_call_is_put_back():
+    layer = Running()
+    mean = layer.mean
+    check_layer(layer, X)
+    assert layer.mean is mean
+    assert not mean.any()
+    assert layer.calls == 0
+    assert not hasattr(layer, "last")
+
+
+OPTIMISED = """
+import numpy as np
+from minigrad import nn
+from minigrad.testing import check_gradients, check_layer
+
+class Unused(nn.Module):
+    def __init__(self):
+        self.weight, self.unused = nn.Parameter(np.ones(3)), nn.Parameter(np.ones(3))
+    def forward(self, x):
+        return x * self.weight
+
+class Writes(nn.Module):
+    def forward(self, x):
+        if isinstance(x, np.ndarray):
+            x[0, 0] += 1
+        return x * 2.0
+
+class Wrong(nn.Module):
+    def forward(self, x):
+        return np.sum(x.data) * x
+
+class Strided(nn.Module):
+    def forward(self, x):
+        return x * (2.0 if not isinstance(x, np.ndarray) or x.strides[-1] == 8 else 3.0)
+
+for layer in (Unused(), Writes(), Wrong(), Strided()):
+    try:
+        check_layer(layer, np.ones((2, 3)))
+    except AssertionError as error:
+        print(type(layer).__name__, "is caught:", str(error).strip().splitlines()[0])
+assert False, "asserts are switched off here"
+"""
+
+
+def test_python_without_asserts_still_checks():
+    done = subprocess.run([sys.executable, "-O", "-c", OPTIMISED], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    caught = [line.split()[0] for line in done.stdout.splitlines()]
+    assert caught == ["Unused", "Writes", "Wrong", "Strided"]
 
 
 @given(arrays(shapes(), gap=0.1))
