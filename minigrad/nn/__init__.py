@@ -1,4 +1,4 @@
-"""Layers. Parameters are found by walking attributes; nothing has to be registered."""
+"""Layers. Parameters are found by walking attributes; only buffers are declared."""
 
 from minigrad.nn import init as init
 from minigrad.nn.activations import ELU as ELU

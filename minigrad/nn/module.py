@@ -1,16 +1,20 @@
-"""Module: what layers have in common. Parameters are found by walking attributes, lists, tuples and dicts."""
+"""Module: what layers have in common. Parameters are found by walking attributes, and nothing is passed over."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, Self, TypeVar
+import gc
+import reprlib
+import sys
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from types import FunctionType, MemberDescriptorType, ModuleType, NoneType
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from minigrad import checks
-from minigrad.tensor import Array, Tensor
-
-M = TypeVar("M", bound="Module")
+from minigrad.tensor import Array, Tensor, detached
 
 
 class Parameter(Tensor):
@@ -31,12 +35,14 @@ class IncompatibleKeys(NamedTuple):
 
 
 class Module:
-    """A layer: parameters as attributes, and `forward`; called like a function.
+    """A layer: parameters as attributes, and `forward`; called like a function. No super().__init__() is needed.
 
-    What is found in attributes, and in lists, tuples and dicts there, at any depth: Parameters (and other tensors that
-    require a gradient), which are trained; Modules; and arrays or other tensors, the buffers, which are saved but not
-    trained. Passed over are results of operations, and names with a leading underscore: for what is only to be looked
-    at. No super().__init__() is needed.
+    Walked are attributes, whatever their names, and what lists, tuples, deques, dicts and dataclasses in them hold, at
+    any depth. What is found there is trained and saved if it is a Parameter, or another tensor that requires a gradient
+    (and becomes one); a Module is walked in its turn. What could hide one is refused when the module is first called or
+    asked for what it is made of: a set, a class attribute, an object of another kind, and a function whose closure,
+    defaults or object hold a layer that is not in the model by another way. Arrays and other tensors are constants, or
+    only kept to be looked at, and not saved: a buffer, which is saved but not trained, is declared by register_buffer.
 
     >>> import numpy as np, minigrad as mg
     >>> class Scale(mg.nn.Module):
@@ -49,76 +55,67 @@ class Module:
     """
 
     training: bool = True
+    _buffer_names: tuple[str, ...] = ()
+    _was_called = False
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(f"{type(self).__name__} has no forward method: define forward(self, x)")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
+            if not self._was_called:
+                _before_the_first_call(self)
             return self.forward(*args, **kwargs)
         except (TypeError, ValueError, IndexError) as error:
             _name_module(error, self)
             raise
+        except RecursionError as error:
+            raise ValueError(
+                f"{type(self).__name__}: calls nested deeper than Python's limit of {sys.getrecursionlimit()}: lay the "
+                "layers one after the other, in a list, or raise sys.setrecursionlimit; or something calls itself"
+            ) from error
 
     # ---- what it is made of ----
 
-    def _items(self) -> Iterator[tuple[str, Any]]:
-        """The modules and arrays in this module's own attributes, with their names."""
-        stack = [(name, value) for name, value in reversed(list(vars(self).items())) if not name.startswith("_")]
-        for name, value in vars(self).items():
-            if isinstance(value, Parameter) and name.startswith("_"):
-                raise TypeError(
-                    f"{type(self).__name__}.{name} is a Parameter that would not be trained: rename it without _"
-                )
-        entered: set[int] = set()  # a list may hold itself
-        while stack:
-            name, value = stack.pop()
-            if isinstance(value, Mapping | list | tuple):
-                if id(value) in entered:
-                    continue
-                entered.add(id(value))
-            if isinstance(value, Module | np.ndarray) or (isinstance(value, Tensor) and value.node is None):
-                yield name, value
-            elif isinstance(value, Mapping):
-                stack += [(f"{name}.{key}", v) for key, v in reversed(list(value.items()))]
-            elif isinstance(value, list | tuple):
-                stack += [(f"{name}.{i}", v) for i, v in reversed(list(enumerate(value)))]
+    def register_buffer(self, name: str, value: Any) -> None:
+        """Set this attribute to an array that is saved but not trained; also a list or a dict of arrays, or None.
+
+        It stays a buffer whatever array the attribute is given later. TypeError for what is no array.
+
+        >>> import numpy as np, minigrad as mg
+        >>> class Counted(mg.nn.Module):
+        ...     def __init__(self):
+        ...         self.register_buffer("calls", np.zeros((), np.int64))
+        ...     def forward(self, x):
+        ...         self.calls += 1
+        ...         return x
+        >>> Counted().state_dict()
+        {'calls': array(0)}
+        """
+        if not isinstance(name, str) or not name.isidentifier() or hasattr(Module, name):
+            raise ValueError(f"register_buffer: name must be one that an attribute may have, not {checks.shown(name)}")
+        here, rest = _flat([(name, value, True)])
+        _refuse_as_buffers(type(self).__name__, [*rest, *((n, v, True) for n, v in here if _is_trained(v))])
+        setattr(self, name, value)
+        if name not in self._buffer_names:
+            self._buffer_names = (*self._buffer_names, name)
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """This module under the name "", and all below it with their paths, each once."""
-        seen: set[int] = set()
-        stack: list[tuple[str, Module]] = [("", self)]
-        while stack:
-            path, module = stack.pop()
-            if id(module) not in seen:
-                seen.add(id(module))
-                yield path, module
-                children = [(name, child) for name, child in module._items() if isinstance(child, Module)]
-                stack += [(f"{path}.{name}" if path else name, child) for name, child in reversed(children)]
+        return iter(_found_in(self).modules)
 
     def modules(self) -> Iterator[Module]:
         return (module for _, module in self.named_modules())
 
-    def _arrays(self) -> Iterator[tuple[str, Tensor | Array]]:
-        """Parameters and buffers with their paths, each once, also where it is shared."""
-        seen: set[int] = set()
-        for path, module in self.named_modules():
-            for name, value in module._items():
-                if not isinstance(value, Module) and id(value) not in seen:
-                    seen.add(id(value))
-                    yield (f"{path}.{name}" if path else name), value
-
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        for name, value in self._arrays():
-            if isinstance(value, Tensor) and (value.is_parameter or value.requires_grad):
-                yield name, value
+        """The parameters with their paths, each once, also where it is shared."""
+        return iter([(name, v) for name, v in _found_in(self).arrays if isinstance(v, Tensor) and v.is_parameter])
 
     def parameters(self) -> Iterator[Tensor]:
-        return (parameter for _, parameter in self.named_parameters())
+        return iter([parameter for _, parameter in self.named_parameters()])
 
     def named_buffers(self) -> Iterator[tuple[str, Tensor | Array]]:
-        parameters = dict(self.named_parameters())
-        return ((name, value) for name, value in self._arrays() if name not in parameters)
+        return iter([(name, v) for name, v in _found_in(self).arrays if not getattr(v, "is_parameter", False)])
 
     # ---- mode and gradients ----
 
@@ -153,7 +150,7 @@ class Module:
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of all parameters and buffers, by path."""
-        return {name: (v.data if isinstance(v, Tensor) else v).copy() for name, v in self._arrays()}
+        return {name: detached(v).copy() for name, v in _found_in(self).arrays}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Write these values into the parameters and buffers; all of them, or none if anything does not fit.
@@ -163,35 +160,275 @@ class Module:
         checks.flag("load_state_dict", strict=strict)
         if not isinstance(state, Mapping):
             raise TypeError(f"load_state_dict: state must be a dict of state_dict(), not {checks.shown(state)}")
-        own = {name: v.data if isinstance(v, Tensor) else v for name, v in self._arrays()}
-        given = {name: v.data if isinstance(v, Tensor) else np.asarray(v) for name, v in state.items()}
-        missing = [name for name in own if name not in given]
-        unexpected = [name for name in given if name not in own]
-        wrong = [
-            f"{name}: expected {own[name].shape} {own[name].dtype.name}, got {v.shape} {v.dtype.name}"
-            for name, v in given.items()
-            if name in own and (v.shape != own[name].shape or not np.can_cast(v.dtype, own[name].dtype, "same_kind"))
-        ]
+        found = _found_in(self)
+        own = {name: detached(v) for name, v in found.arrays}
+        missing = [name for name in own if name not in state]
+        unexpected = [name for name in state if name not in own]
         problems = [f"missing: {', '.join(missing)}"] * bool(strict and missing)
-        problems += [f"unexpected: {', '.join(unexpected)}"] * bool(strict and unexpected) + wrong
+        if strict and unexpected:
+            problems.append(f"unexpected: {', '.join(map(str, unexpected))}")
+            modules = dict(found.modules)
+            for name in map(str, unexpected):
+                path, _, last = name.rpartition(".")
+                if path in modules and isinstance(vars(modules[path]).get(last), Tensor | np.ndarray):
+                    problems.append(f"{name}: an array is saved only if declared: self.register_buffer({last!r}, ...)")
+        values = {}  # copies: what is given may be this module's own arrays
+        for name in [name for name in own if name in state]:
+            try:
+                values[name] = _fitting(detached(state[name]), own[name])
+            except (TypeError, ValueError) as error:
+                problems.append(f"{name}: {error}")
         if problems:
             raise ValueError(f"this state does not fit {type(self).__name__}:\n  " + "\n  ".join(problems))
-        for name, v in given.items():
-            if name in own:
-                own[name][...] = v
+        for name, value in values.items():
+            own[name][...] = value
         return IncompatibleKeys(missing, unexpected)
 
+    @reprlib.recursive_repr("...")
     def __repr__(self) -> str:
-        shown = [
-            f"{k}={v}"
-            for k, v in vars(self).items()
-            if type(v) in (int, float, bool, str, tuple) and k[0] != "_" and k != "training"
-        ]
-        children = [
-            f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self._items() if isinstance(child, Module)
-        ]
-        body = ", ".join(shown) if not children else "\n  " + "\n  ".join([*shown, *children]) + "\n"
-        return f"{type(self).__name__}({body})"
+        return _text(self, set(), 0)
+
+
+def _fitting(given: Any, own: Array) -> Array:
+    """A copy of what is given, of the dtype of what it is to be written into; ValueError where it does not fit."""
+    array: Array = np.asarray(given)
+    if array.shape != own.shape or not np.can_cast(array.dtype, own.dtype, "same_kind"):
+        raise ValueError(f"expected {own.shape} {own.dtype.name}, got {array.shape} {array.dtype.name}")
+    if not own.flags.writeable:
+        raise ValueError("read-only here, so nothing can be written into it: give the model a copy of the array")
+    return array.astype(own.dtype)
+
+
+# ---- the walk ----
+
+_PLAIN = {int, float, complex, bool, str, bytes, NoneType, type, weakref.ref, weakref.ProxyType,
+          weakref.CallableProxyType, np.random.Generator}  # fmt: skip
+_WALKED = {list, tuple, deque, dict}
+
+
+class _Found(NamedTuple):
+    """What there is in a tree of modules, by paths; rest: what may hide something, and whether it is to be a buffer."""
+
+    modules: list[tuple[str, Module]]
+    arrays: list[tuple[str, Tensor | Array]]
+    rest: list[tuple[str, Any, bool]]
+
+
+def _is_trained(x: Any) -> bool:
+    """Whether this is a module or a parameter; also a stand-in for one, which is in a graph."""
+    return isinstance(x, Module) or (isinstance(x, Tensor) and (x.is_parameter or (x.requires_grad and x.node is None)))
+
+
+def _attributes(x: Any) -> dict[str, Any]:
+    """What an object's attributes hold, also those in slots."""
+    found = dict(getattr(x, "__dict__", {}))
+    for kind in type(x).__mro__:
+        if "__slots__" in vars(kind):
+            slots = [name for name, slot in vars(kind).items() if isinstance(slot, MemberDescriptorType)]
+            found |= {name: getattr(x, name) for name in slots if hasattr(x, name)}
+    return found
+
+
+def _entries(x: Any) -> Iterable[tuple[Any, Any]] | None:
+    """What is walked in x, with names; None where nothing is."""
+    if isinstance(x, list | tuple | deque):
+        return enumerate(x)
+    if isinstance(x, Mapping):
+        return x.items()
+    return _attributes(x).items() if hasattr(type(x), "__dataclass_fields__") else None
+
+
+def _flat(entries: list[tuple[str, Any, bool]]) -> tuple[list[tuple[str, Any]], list[tuple[str, Any, bool]]]:
+    """The modules, parameters and buffers that these hold, and the rest that may hide some.
+
+    entries, rest: name, value, and whether what is there is declared to be a buffer.
+    """
+    here, rest = [], []
+    entered: dict[tuple[int, bool], Any] = {}  # a list may hold itself
+    stack = entries[::-1]
+    while stack:
+        name, x, declared = stack.pop()
+        kind = type(x)
+        if kind in _PLAIN:
+            rest += [(name, x, True)] * (declared and x is not None)
+        elif issubclass(kind, Module):
+            here.append((name, x))
+        elif issubclass(kind, Tensor):
+            if _is_trained(x) or (declared and x.node is None):
+                here.append((name, x))
+            else:
+                rest += [(name, x, True)] * declared
+        elif issubclass(kind, np.ndarray):
+            if x.dtype.hasobject:
+                rest.append((name, x, declared))
+            elif declared:
+                here.append((name, x))
+        elif (id(x), declared) not in entered:
+            entered[id(x), declared] = x
+            inside = _entries(x)
+            if inside is None or kind not in _WALKED:  # a class of the user's own may hold more than its entries
+                rest.append((name, x, declared and inside is None))
+            if isinstance(x, Mapping):
+                rest += [(f"a key of {name}", key, False) for key in x if type(key) not in _PLAIN]
+            stack += [(f"{name}.{k}", v, declared) for k, v in inside or () if declared or type(v) not in _PLAIN][::-1]
+    return here, rest
+
+
+def _own(module: Module) -> tuple[list[tuple[str, Any]], list[tuple[str, Any, bool]]]:
+    """The same of a module's attributes, not of the modules below it."""
+    buffers = module._buffer_names
+    entries = list(_attributes(module).items())
+    if isinstance(module, list | tuple | deque | Mapping):
+        entries += [(str(name), x) for name, x in _entries(module) or ()]
+    return _flat([(name, x, name in buffers) for name, x in entries if type(x) not in _PLAIN or name in buffers])
+
+
+def _walk(root: Module) -> _Found:
+    """All that there is in this module and below it, each once; whatever may hide something is only collected."""
+    found = _Found([], [], [])
+    seen: set[int] = set()
+    stack = [("", root)]
+    while stack:
+        path, module = stack.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        found.modules.append((path, module))
+        here, rest = _own(module)
+        before = f"{path}." if path else ""
+        found.rest.extend((before + name, x, declared) for name, x, declared in rest)
+        stack += [(before + name, x) for name, x in reversed(here) if isinstance(x, Module)]
+        for name, x in here:
+            if not isinstance(x, Module) and id(x) not in seen:
+                seen.add(id(x))
+                found.arrays.append((before + name, x))
+    return found
+
+
+# ---- what is refused ----
+
+
+def _found_in(root: Module) -> _Found:
+    """What _walk finds; an error where two things have one path, or where something would be passed over.
+
+    What is not walked may hold what is found in another way, or the model that root is a part of, which finds it all.
+    """
+    found = _walk(root)
+    model = type(root).__name__
+    paths: dict[str, Any] = {}
+    for path, x in [*found.modules, *found.arrays]:
+        if path in paths:
+            raise ValueError(f"{model}: both {_named(paths[path])} and {_named(x)} are called {path!r}: rename one")
+        if " at 0x" in path:
+            raise ValueError(f"{model}: {path!r} is called otherwise in each run: use texts or numbers as keys")
+        paths[path] = x
+        if type(x) is Tensor and x.requires_grad:
+            x.__class__ = Parameter  # and is found when it is frozen, too
+    _refuse_as_buffers(model, found.rest)
+    reached = {id(x) for x in paths.values()}
+    kinds = dict.fromkeys(kind for _, module in found.modules for kind in type(module).__mro__)
+    places = [(path, x, False) for path, x, _ in found.rest]
+    places += [
+        (f"{kind.__name__}.{name}", x, True)
+        for kind in kinds
+        if kind not in (Module, object)
+        for name, x in vars(kind).items()
+        if type(x) not in _PLAIN
+    ]
+    for path, place, of_class in places:
+        for x in _held(place):
+            if id(x) in reached and not (of_class and x is place):
+                continue
+            if isinstance(x, Module) and any(module is root for _, module in _walk(x).modules):
+                continue
+            what, kind = _named(x), type(place).__name__
+            if of_class and not hasattr(place, "__get__"):
+                why = f"a class attribute and holds {what}, which all instances would share: set it in __init__"
+            elif isinstance(place, set | frozenset):
+                why = f"a set and holds {what}, to which a set can give no name: make it a list"
+            else:
+                why = (
+                    f"of type {kind} and holds {what} that is nowhere else in this {model}, so it would be neither "
+                    "trained nor saved: set it as an attribute (lists, dicts and dataclasses there are walked, too)"
+                )
+            raise TypeError(f"{model}: {path} is {why}")
+    return found
+
+
+def _named(x: Any) -> str:
+    """What a module or an array is, for a message."""
+    return f"a {type(x).__name__}" + ("" if isinstance(x, Module) else f" of shape {x.shape}")
+
+
+def _refuse_as_buffers(model: str, rest: list[tuple[str, Any, bool]]) -> None:
+    for path, x, declared in rest:
+        if declared:
+            cure = "which is found without being declared" if _is_trained(x) else "no array of numbers"
+            if isinstance(x, Tensor) and x.node is not None:
+                cure = "in a graph, which a state cannot hold: use y.data, or y.detach()"
+            raise TypeError(f"{model}: the buffer {path} is {checks.shown(x)}, {cure}")
+
+
+def _before_the_first_call(root: Module) -> None:
+    """Look at all of it, once; TypeError where parameters are of different dtypes."""
+    found = _found_in(root)
+    dtypes = {x.dtype.name: path for path, x in reversed(found.arrays) if isinstance(x, Tensor) and x.requires_grad}
+    if len(dtypes) > 1:
+        (one, first), (other, second), *_ = dtypes.items()
+        raise TypeError(
+            f"{type(root).__name__}: parameters of different dtypes, {first} is {one} and {second} {other}: make them "
+            "alike, as in np.random.randn(3).astype(np.float32), or convert all: p.data = p.data.astype(dtype)"
+        )
+    for _, module in found.modules:
+        vars(module)["_was_called"] = True
+
+
+def _held(place: Any) -> Iterator[Module | Tensor]:
+    """The modules and trained tensors to which this object leads, by whatever other objects."""
+    seen: dict[int, Any] = {}
+    stack = [place]
+    while stack:
+        x = stack.pop()
+        if id(x) in seen or isinstance(x, type | ModuleType):
+            continue
+        seen[id(x)] = x
+        if issubclass(type(x), Module | Tensor):
+            if _is_trained(x):
+                yield x
+        elif isinstance(x, np.ndarray):
+            stack += x.ravel().tolist() if x.dtype.hasobject else ()
+        elif isinstance(x, FunctionType):  # its globals are not its own
+            stack += [y for y in (x.__closure__, x.__defaults__, x.__kwdefaults__, vars(x)) if y]
+        else:
+            stack += [y for y in gc.get_referents(x) if type(y) not in _PLAIN]
+
+
+# ---- words ----
+
+_DEEPEST = 20  # modules in each other that are shown
+_SHOWN = (int, float, bool, str)
+
+
+def _text(module: Module, shown: set[int], depth: int) -> str:
+    """A module with those below it; what was shown before, or lies too deep, as Name(...)."""
+    name = type(module).__name__
+    children = [(path, child) for path, child in _own(module)[0] if isinstance(child, Module)]
+    if children and (id(module) in shown or depth == _DEEPEST):
+        return f"{name}(...)"
+    shown.add(id(module))
+    lines = [
+        f"{k}={v}"
+        for k, v in vars(module).items()
+        if (type(v) in _SHOWN or (type(v) is tuple and all(type(n) in _SHOWN for n in v)))
+        and k[0] != "_"
+        and k != "training"
+    ]
+    if not children:
+        return f"{name}({', '.join(lines)})"
+    for path, child in children:
+        own = type(child).__repr__ is not Module.__repr__
+        lines.append(f"({path}): {repr(child) if own else _text(child, shown, depth + 1)}".replace("\n", "\n  "))
+    return f"{name}(\n  " + "\n  ".join(lines) + "\n)"
 
 
 def _name_module(error: Any, module: Module) -> None:
@@ -199,10 +436,11 @@ def _name_module(error: Any, module: Module) -> None:
     if not hasattr(error, "passed"):
         error.passed, error.layer, error.text, error.path = module, module, str(error), []
         return
-    name = next((name for name, child in module._items() if child is error.passed), None)
+    name = next((name for name, child in _own(module)[0] if child is error.passed), None)
     if name is not None:
-        inside = any(isinstance(child, Module) for _, child in error.layer._items())
+        inside = any(isinstance(child, Module) for _, child in _own(error.layer)[0])
         error.path.insert(0, name)
         error.passed = module
         layer = type(error.layer).__name__ if inside else repr(error.layer)
-        error.args = (f"{'.'.join(error.path)} ({layer}): {error.text}",)
+        path = error.path if len(error.path) <= _DEEPEST else [*error.path[:5], "...", *error.path[-5:]]
+        error.args = (f"{'.'.join(path)} ({layer}): {error.text}",)

@@ -10,6 +10,7 @@ import numpy as np
 from minigrad import checks
 from minigrad import functional as F
 from minigrad.nn.module import Module, Parameter
+from minigrad.tensor import Array
 
 
 def _affine(shape: int | tuple[int, ...], weight: bool, bias: bool) -> tuple[Parameter | None, Parameter | None]:
@@ -89,6 +90,10 @@ class BatchNorm1d(Module):
             [-1.359]], rule=round)
     """
 
+    running_mean: Array | None
+    running_var: Array | None
+    num_batches_tracked: Array | None
+
     def __init__(
         self,
         num_features: int,
@@ -106,9 +111,9 @@ class BatchNorm1d(Module):
         self.eps = eps
         self.momentum = momentum
         self.weight, self.bias = _affine(num_features, affine, affine)
-        self.running_mean = np.zeros(num_features, np.float32) if track_running_stats else None
-        self.running_var = np.ones(num_features, np.float32) if track_running_stats else None
-        self.num_batches_tracked = np.zeros((), np.int64) if track_running_stats else None
+        self.register_buffer("running_mean", np.zeros(num_features, np.float32) if track_running_stats else None)
+        self.register_buffer("running_var", np.ones(num_features, np.float32) if track_running_stats else None)
+        self.register_buffer("num_batches_tracked", np.zeros((), np.int64) if track_running_stats else None)
 
     def forward(self, x: Any) -> Any:
         F.floats("BatchNorm1d", x=x)
