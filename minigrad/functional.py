@@ -20,6 +20,7 @@ from minigrad.creation import generator
 from minigrad.definitions import Definition
 from minigrad.rules.elementwise import astype
 from minigrad.rules.elementwise import erf as erf
+from minigrad.rules.elementwise import erfc as erfc
 from minigrad.rules.reductions import logsumexp as logsumexp
 from minigrad.rules.shapes import reshape
 from minigrad.tensor import Array, Tensor, detached
@@ -134,13 +135,13 @@ def elu(x: X, alpha: float = 1.0) -> X:
 
 @Definition
 def gelu(x: X, approximate: str = "none") -> X:
-    """x Φ(x) = x/2 (1 + erf(x/√2)), or with approximate="tanh" its approximation; any shape.
+    """x Φ(x) = x/2 erfc(−x/√2), or with approximate="tanh" ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))); any shape.
 
     Hendrycks, Gimpel: Gaussian Error Linear Units (2016).
     """
     if approximate == "tanh":
-        return 0.5 * x * (1.0 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
-    return 0.5 * x * (1.0 + erf(x * math.sqrt(0.5)))
+        return x * sigmoid(math.sqrt(8 / math.pi) * (x + 0.044715 * x * x * x))  # ½ (1 + tanh u) = σ(2 u)
+    return 0.5 * x * erfc(x * -math.sqrt(0.5))  # 1 + erf would leave nothing far on the left
 
 
 @Definition
@@ -673,28 +674,33 @@ def cross_entropy(
     the mean is over the others, and 0 with a warning where there are none. reduction: "mean", "sum", or "none" for
     losses of the shape of target. IndexError for a target outside of 0 to V − 1.
     """
-    counted = np.asarray(detached(target)) != ignore_index
-    logp = log_softmax(np.where(counted[..., None], input, 0.0))  # an ignored row may hold anything, NaN as well
-    losses = nll_loss(logp, target, ignore_index=ignore_index, reduction="none")
+    target = np.asarray(detached(target))
+    counted = target != ignore_index
+    x = np.where(counted[..., None], input, 0.0)  # an ignored row may hold anything, NaN as well
+    x = x - np.max(detached(x), axis=-1, keepdims=True, initial=-np.inf)
+    hit = np.arange(x.shape[-1]) == np.where(counted, target, 0)[..., None]
+    others = logsumexp(np.where(hit, -np.inf, x), axis=-1)
+    losses = softplus(others - np.sum(np.where(hit, x, 0.0), axis=-1))  # ln(1 + Σ exp(xⱼ − xₜ)), exact where all but 0
     if label_smoothing:
-        losses = (1.0 - label_smoothing) * losses - np.where(counted, label_smoothing * np.mean(logp, axis=-1), 0.0)
-    return _over_counted(losses, target, ignore_index, reduction)
+        losses = (1.0 - label_smoothing) * losses - label_smoothing * np.mean(log_softmax(x), axis=-1)
+    return _over_counted(losses, counted, reduction)
 
 
 @Definition
 def nll_loss(input: X, target: ArrayLike | Tensor, *, ignore_index: int = -100, reduction: str = "mean") -> X:
-    """−input[target]: of log-probabilities (..., V) and integer targets (...); otherwise as cross_entropy."""
+    """−input[target]: of log-probabilities (..., V) and integer targets (...); otherwise as cross_entropy.
+
+    ValueError for an input above 0, which is the logarithm of no probability.
+    """
     target = np.asarray(detached(target))
     counted = target != ignore_index
     picked = np.take_along_axis(input, np.where(counted, target, 0)[..., None].astype(np.int64), axis=-1)
-    return _over_counted(np.where(counted, -np.squeeze(picked, -1), 0.0), target, ignore_index, reduction)
+    return _over_counted(-np.squeeze(picked, -1), counted, reduction)
 
 
-def _over_counted(losses: X, target: Any, ignore_index: int, reduction: str) -> X:
-    if reduction != "mean":
-        return _reduce(losses, reduction)
-    n = int(np.sum(np.asarray(detached(target)) != ignore_index))
-    return np.sum(losses) / max(n, 1)
+def _over_counted(losses: X, counted: Array, reduction: str) -> X:
+    losses = np.where(counted, losses, 0.0)
+    return np.sum(losses) / max(int(np.sum(counted)), 1) if reduction == "mean" else _reduce(losses, reduction)
 
 
 def _classes(name: str, input: X, target: ArrayLike | Tensor, ignore_index: int, reduction: str) -> None:
@@ -741,6 +747,15 @@ _SAME_ELEMENTS = (reshape, astype)
 @nll_loss.refuses
 def _(input: X, target: Any, ignore_index: int, reduction: str) -> None:
     _classes("nll_loss", input, target, ignore_index, reduction)
+    logp = detached(input)
+    rounding = float(np.finfo(logp.dtype).eps) ** 0.5  # of the difference of two large numbers
+    if np.max(logp, initial=-np.inf) > rounding:
+        logp = logp[np.asarray(detached(target)) != ignore_index]
+        if np.max(logp, initial=-np.inf) > rounding:
+            raise ValueError(
+                f"nll_loss: input has {np.max(logp):.6g}, and a log-probability is never above 0: "
+                "take log_softmax first, or cross_entropy of the logits"
+            )
 
 
 @Definition
@@ -764,25 +779,49 @@ def huber_loss(input: X, target: X, *, reduction: str = "mean", delta: float = 1
 
 @Definition
 def binary_cross_entropy_with_logits(input: X, target: X, *, reduction: str = "mean") -> X:
-    """−t ln σ(x) − (1 − t) ln(1 − σ(x)) = softplus(x) − t x, of logits x and targets t from 0 to 1, of equal shapes."""
-    return _reduce(softplus(input) - target * input, reduction)
+    """−t ln σ(x) − (1 − t) ln(1 − σ(x)), of logits x and targets t from 0 to 1, of equal shapes.
+
+    ValueError for a target below 0 or above 1.
+    """
+    if target.dtype.kind != "f":
+        target = target.astype(input.dtype)
+    right = input > 0  # softplus(x) − t x on the left, softplus(−x) + (1 − t) x on the right: nothing cancels
+    sign = np.where(right, -1, 1).astype(input.dtype)
+    return _reduce(softplus(sign * input) + (right - target) * input, reduction)
+
+
+def _pair(name: str, input: X, target: X, reduction: str) -> None:
+    floats(name, input=input)
+    if not isinstance(target, ARRAYS):
+        raise TypeError(f"{name}: target must be a Tensor or an ndarray, not {type(target).__name__}")
+    if target.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: target must be real numbers, not {target.dtype.name}")
+    _equal_shapes(name, input, target)
+    _reduction(name, reduction)
 
 
 def _pairwise(definition: Definition[..., Any]) -> None:
     name = definition.__name__
 
     def check(input: X, target: X, reduction: str, delta: float = 1.0) -> None:
-        floats(name, input=input)
-        if not isinstance(target, ARRAYS):
-            raise TypeError(f"{name}: target must be a Tensor or an ndarray, not {type(target).__name__}")
-        if target.dtype.kind not in "fiub":
-            raise TypeError(f"{name}: target must be real numbers, not {target.dtype.name}")
-        _equal_shapes(name, input, target)
-        _reduction(name, reduction)
+        _pair(name, input, target, reduction)
         checks.positive_number(name, delta=delta)
 
     definition.refuses(check)
 
 
-for _definition in (mse_loss, l1_loss, huber_loss, binary_cross_entropy_with_logits):
+for _definition in (mse_loss, l1_loss, huber_loss):
     _pairwise(_definition)
+
+
+@binary_cross_entropy_with_logits.refuses
+def _(input: X, target: X, reduction: str) -> None:
+    name = "binary_cross_entropy_with_logits"
+    _pair(name, input, target, reduction)
+    t = detached(target)
+    if t.dtype.kind != "b" and t.size:
+        rounding = 4 * float(np.finfo(t.dtype).eps) if t.dtype.kind == "f" else 0
+        low, high = np.min(t), np.max(t)
+        if not (-rounding <= low and high <= 1 + rounding):  # as NaN, too
+            wrong = high if -rounding <= low else low
+            raise ValueError(f"{name}: targets must be from 0 to 1, not {wrong:.6g}")

@@ -13,7 +13,7 @@ import numpy as np
 
 from minigrad import functional as F
 from minigrad.autograd import shared
-from minigrad.rules.elementwise import erf
+from minigrad.rules.elementwise import erfc
 from minigrad.tensor import Array, detached
 
 
@@ -54,8 +54,7 @@ def _relu(x, /):
 def _gelu(x, /, approximate):
     if approximate == "tanh":
         return _gelu_tanh(x)
-    share = 0.5 * erf(x * math.sqrt(0.5))
-    share += 0.5
+    share = 0.5 * erfc(x * -math.sqrt(0.5))
 
     def pull(g):  # Φ(x) + x φ(x)
         d = np.exp(-0.5 * x * x)
@@ -296,7 +295,7 @@ def _attend(q, k, v, mask, kept, scale, out=None):
         total = _rows(p) @ _filled(p.shape[-1], 1, p.dtype)
         if mask is not None:
             total[total == 0] = 1
-        p *= (1 / total).reshape(*p.shape[:-1], 1)
+        p /= total.reshape(*p.shape[:-1], 1)  # not times 1 / total: of a single key the weight is 1
     elif mask is None:
         p = _softmax.function(p, -1)[0]
     else:
@@ -370,8 +369,11 @@ def _cross_entropy(input, /, target, ignore_index, reduction, label_smoothing):
     picked = np.arange(len(target)) * classes + target  # of all logits in a row
     z = z - z.max(-1, keepdims=True, initial=-np.inf)
     p = np.exp(z)
-    total = p @ _filled(classes, 1, z.dtype)
-    losses = np.log(total)
+    own = p.ravel()[picked]
+    p.ravel()[picked] = 0
+    others = p @ _filled(classes, 1, z.dtype)  # without the target's, for a small sum would be lost beside a 1
+    total = others + own
+    losses = np.log1p(others + (own - 1))
     losses -= (1 - label_smoothing) * z.ravel()[picked]
     if label_smoothing:
         losses -= label_smoothing * z.mean(-1)
@@ -387,7 +389,7 @@ def _cross_entropy(input, /, target, ignore_index, reduction, label_smoothing):
         h = p * (g / total)[:, None]
         if label_smoothing:
             h -= (label_smoothing / classes * g)[:, None]
-        h.ravel()[picked] -= (1 - label_smoothing) * g
+        h.ravel()[picked] -= (others / total - label_smoothing) * g  # the share of the others, for 1 less the target's
         if skipped is not None:
             h[skipped] = 0
         return h.reshape(input.shape)

@@ -1,5 +1,9 @@
 """float32 kernels beside a float64 reference: within 4 units in the last place times the root of what is summed."""
 
+import decimal
+import math
+from decimal import Decimal
+
 import numpy as np
 import pytest
 
@@ -159,3 +163,116 @@ def test_a_batch_norm_of_large_numbers_and_large_gradients_stays_in_float32(shap
     wide = mg.tensor(x.data.astype(np.float64), requires_grad=True)
     F.batch_standardise(wide, None, None, 1e-5).backward(g)
     assert np.allclose(x.grad.data, wide.grad.data, rtol=1e-6)
+
+
+# ---- far out ---------------------------------------------------------------------------------------------------------
+
+NEAR_AND_FAR = np.array([-1e4, -87, -50, -20, -12, -5, -3, -1, -0.01, 0, 0.01, 1, 3, 5, 12, 20, 50, 87, 1e4])
+
+
+def derivatives(function, x):
+    """The value, the derivative by the kernel and by the definition, and the second one, of each element for itself."""
+    x = mg.tensor(x, requires_grad=True)
+    y = function(x)
+    once = mg.autograd.grad(np.sum(y), [x])[0]
+    first = mg.autograd.grad(np.sum(function(x)), [x], create_graph=True)[0]
+    second = mg.autograd.grad(np.sum(first), [x])[0]
+    return y.data, once.data, first.data, second.data
+
+
+def by_differences(formula):
+    """The value and both derivatives of a formula in decimals, by a step of 10⁻³⁰."""
+
+    def exactly(x):
+        with decimal.localcontext(prec=400, Emin=-(10**6), Emax=10**6):
+            h = Decimal(10) ** -30
+            left, middle, right = (formula(Decimal(float(x)) + shift) for shift in (-h, 0, h))
+            return [float(v) for v in (middle, (right - left) / (2 * h), (right - 2 * middle + left) / (h * h))]
+
+    return lambda x: np.array([exactly(v) for v in x]).T
+
+
+def exact_softplus(x):
+    return (1 + x.exp()).ln() if x < 500 else x
+
+
+def exact_binary(target):
+    return lambda x: (1 - Decimal(target)) * exact_softplus(x) + Decimal(target) * exact_softplus(-x)
+
+
+def exact_gelu(x):
+    x = x.astype(np.float64)
+    below = np.array([0.5 * math.erfc(-v / math.sqrt(2)) for v in x])
+    density = np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+    return np.array([x * below, below + x * density, density * (2 - x * x)])
+
+
+def exact_gelu_tanh(x):
+    u = (2 / Decimal(math.pi)).sqrt() * (x + Decimal("0.044715") * x**3)
+    return x / (1 + (-2 * u).exp()) if u > -(10**5) else Decimal(0)
+
+
+def binary(target):
+    return lambda x: F.binary_cross_entropy_with_logits(x, np.full(x.shape, target, x.dtype), reduction="none")
+
+
+def of_three(x):
+    return np.stack((x, np.zeros(x.shape, x.dtype), np.full(x.shape, -1, x.dtype)), -1)
+
+
+def exact_of_three(x):
+    return (1 + (-x).exp() + (-1 - x).exp()).ln() if x > -500 else -x + (1 + Decimal(-1).exp()).ln()
+
+
+def cross_entropy(x):
+    return F.cross_entropy(of_three(x), np.zeros(x.shape, int), reduction="none")
+
+
+FAR = {
+    "sigmoid": (F.sigmoid, by_differences(lambda x: 1 / (1 + (-x).exp()))),
+    "silu": (F.silu, by_differences(lambda x: x / (1 + (-x).exp()))),
+    "softplus": (F.softplus, by_differences(exact_softplus)),
+    "elu": (F.elu, by_differences(lambda x: x if x > 0 else x.exp() - 1)),
+    "elu, alpha": (lambda x: F.elu(x, 0.25), by_differences(lambda x: x if x > 0 else (x.exp() - 1) / 4)),
+    "gelu": (F.gelu, exact_gelu),
+    "gelu, tanh": (lambda x: F.gelu(x, "tanh"), by_differences(exact_gelu_tanh)),
+    **{f"binary, {t}": (binary(t), by_differences(exact_binary(t))) for t in (0, 0.25, 0.5, 1)},
+    "cross_entropy": (cross_entropy, by_differences(exact_of_three)),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", FAR)
+def test_far_out_small_numbers_are_as_accurate_as_large_ones(name, dtype):
+    """Where 1 and a small number are added and 1 is taken away again, nothing is left: a right answer teaches nothing."""
+    function, exactly = FAR[name]
+    x = NEAR_AND_FAR.astype(dtype)
+    x = x[x != 0] if "elu" in name else x  # where elu has a kink
+    with np.errstate(over="ignore"):
+        found = derivatives(function, x)
+    right = exactly(x)[[0, 1, 1, 2]]
+    size = np.maximum(np.abs(right), np.where(np.abs(x) < 4, 0.1, 1e3 * float(np.finfo(dtype).smallest_normal)))
+    units = 4 * np.maximum(25, np.abs(np.log(size)))  # a power has the rounding of its exponent
+    assert (np.abs(found - right) <= units * np.finfo(dtype).eps * size).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("keys", [1, 4])  # one there is, or one that is allowed
+@pytest.mark.parametrize("size", [1, 300])  # of the scores
+def test_the_weight_of_a_single_key_is_1_and_its_gradient_0(keys, size, dtype):
+    """What moves by rounding noise alone is moved by Adam as far as by a gradient."""
+    x = np.random.default_rng(0).standard_normal((3, 5, keys, 30)).astype(dtype) * size**0.5
+    allowed = np.array([2, 0, 3])[:, None, None, None]
+    mask = None if keys == 1 else np.arange(keys) == allowed
+    q, k, v = (mg.tensor(a, requires_grad=True) for a in (x, 2 * x, x - 1))
+    only = v.data if keys == 1 else np.take_along_axis(v.data, allowed, 2)
+    for attention in (F.attention, F.attention.function):
+        y = attention(q, k, v, mask, None, 1.0)
+        np.testing.assert_array_equal(y.data, np.broadcast_to(only, y.shape))
+        for g in mg.autograd.grad(np.sum(np.sin(y)), [q, k]):
+            assert not g.data.any()
+    qkv = mg.tensor(x.reshape(3, keys, 150), requires_grad=True)
+    for attention in (F.self_attention, F.self_attention.function):
+        (g,) = mg.autograd.grad(np.sum(np.sin(attention(qkv, 5, mask, None, 1.0))), [qkv])
+        assert not g.data[..., :100].any()
+        assert g.data[..., 100:].any()

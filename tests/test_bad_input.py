@@ -60,10 +60,16 @@ FUNCTIONAL = [
     (lambda: F.cross_entropy(X, [0, 1], reduction="avg"), ValueError, "reduction must be 'mean', 'sum' or 'none', not 'avg'"),
     (lambda: F.cross_entropy(X, [0, 1], label_smoothing=1.5), ValueError, "between 0 and 1"),
     (lambda: F.nll_loss(X, [0, 9]), IndexError, r"nll_loss: target\[1\] is 9"),
+    (lambda: F.nll_loss(X, [0, 1]), ValueError, "nll_loss: input has .*, and a log-probability is never above 0: take log_softmax first, or cross_entropy"),
+    (lambda: F.nll_loss(F.softmax(mg.zeros(2, 500)), [0, 1]), ValueError, "nll_loss: input has 0.002, and a log-probability is never"),
     (lambda: F.mse_loss(X, X[:1]), ValueError, r"input has shape \(2, 3\) and target \(1, 3\); they must be equal"),
     (lambda: F.mse_loss(X, 1.0), TypeError, "target must be a Tensor or an ndarray, not float"),
     (lambda: F.huber_loss(X, X, delta=0.0), ValueError, "delta must be a positive number, not 0.0"),
     (lambda: F.binary_cross_entropy_with_logits(X, X.data[:, :1]), ValueError, "broadcasting would average the wrong pairs"),
+    (lambda: F.binary_cross_entropy_with_logits(X, np.full((2, 3), 1.5)), ValueError, "binary_cross_entropy_with_logits: targets must be from 0 to 1, not 1.5"),
+    (lambda: F.binary_cross_entropy_with_logits(X, mg.full((2, 3), -0.1)), ValueError, "targets must be from 0 to 1, not -0.1"),
+    (lambda: F.binary_cross_entropy_with_logits(X, np.full((2, 3), 2)), ValueError, "targets must be from 0 to 1, not 2"),
+    (lambda: F.binary_cross_entropy_with_logits(X, np.full((2, 3), np.nan)), ValueError, "targets must be from 0 to 1, not nan"),
 ]  # fmt: skip
 
 ARRAYS = [
@@ -121,6 +127,7 @@ ARRAYS = [
     (lambda: np.astype(X, X), TypeError, "astype: dtype must be a dtype, not a Tensor: use its .dtype"),
     (lambda: np.fabs(mg.tensor([1j])), TypeError, "fabs"),
     (lambda: F.erf(mg.tensor([1j])), TypeError, "erf: x must be real numbers, not complex128"),
+    (lambda: F.erfc(mg.tensor([1j])), TypeError, "erfc: x must be real numbers, not complex128"),
     (lambda: F.logsumexp(np.ones(2, np.complex64)), TypeError, "logsumexp: x must be real numbers, not complex64"),
     (lambda: mg.zeros(-1), ValueError, r"zeros: shape\[0\] must be at least 0, not -1"),
     (lambda: np.swapaxes(X, 0, 1, 2), TypeError, "positional argument"),
@@ -187,6 +194,7 @@ def test_erf_of_integers_is_no_integer():
     expected = [0.0, 0.8427007929497149, 0.9953222650189527]
     np.testing.assert_allclose(F.erf(np.array([0, 1, 2])), expected)
     np.testing.assert_allclose(F.erf(mg.tensor([0, 1, 2])).data, expected)
+    np.testing.assert_allclose(F.erfc(np.array([0, 1, 2])), 1 - np.array(expected))
 
 
 def test_the_variance_of_nothing_is_nan_and_its_gradient_empty():

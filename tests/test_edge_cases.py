@@ -19,7 +19,7 @@ import minigrad as mg
 import minigrad.functional as F
 
 PAGE = Path(__file__).with_name("edge_cases.md")
-NAMES = {"np": np, "mg": mg, "F": F, "nn": mg.nn, "inf": math.inf, "nan": math.nan}
+NAMES = {"np": np, "math": math, "mg": mg, "F": F, "nn": mg.nn, "inf": math.inf, "nan": math.nan}
 RTOL = {"float64": 1e-7, "float32": 1e-5, "float16": 2e-3}
 
 
@@ -80,6 +80,10 @@ TABLE = {
         Row("the class axis is the last", "F.cross_entropy(x, np.zeros((2, 5), int))", "np.ones((2, 3, 5))", error="ValueError: expected (..., V) and (...): the class axis is the last one"),
         Row("binary, a certain error", "F.binary_cross_entropy_with_logits(x, np.array([1.0]))", "[-1000]", "1000", "[-1]"),
         Row("binary, a certain error", "F.binary_cross_entropy_with_logits(x, np.array([0.0]))", "[1000]", "1000", "[1]"),
+        Row("binary, surely right", "F.binary_cross_entropy_with_logits(x, np.ones(1, np.float32))", "[20]", "math.exp(-20)", "[-math.exp(-20)]", "float32"),
+        Row("a class that is surely right", "F.cross_entropy(x, 0)", "[20, 0]", "math.exp(-20)", "[-math.exp(-20), math.exp(-20)]", "float32"),
+        Row("binary, a target above 1", "F.binary_cross_entropy_with_logits(x, np.array([2.0]))", "[0]", error="ValueError: targets must be from 0 to 1, not 2"),
+        Row("no log-probabilities", "F.nll_loss(x, 0)", "[1, -1]", error="ValueError: nll_loss: input has 1, and a log-probability is never above 0"),
         Row("losses never broadcast", "F.mse_loss(x, np.ones((2, 1)))", "[1, 2]", error="ValueError: they must be equal, for broadcasting would average the wrong pairs"),
     ],
     "Layer, group, instance and RMS normalisation": [
@@ -133,6 +137,7 @@ TABLE = {
         Row("the same with its weights", "layer = nn.MultiHeadAttention(2, 1); layer(x, mask=np.zeros((1, 1, 1, 1), bool), need_weights=True)[1]", "[[[1, 2]]]", "[[[[0]]]]", "[[[0, 0]]]", "float32"),
         Row("a masked key may be infinite", "F.scaled_dot_product_attention(np.ones((1, 1)), x, np.eye(2), np.array([[False, True]]))", "[[inf], [1]]", "[[0, 1]]", "[[0], [0]]"),
         Row("a masked value may not: 0 · NaN is NaN", "F.scaled_dot_product_attention(np.ones((1, 1)), np.ones((2, 1)), x, np.array([[False, True]]))", "[[nan], [1]]", "[[nan]]", "[[0], [1]]"),
+        Row("a single key has the weight 1, exactly", "F.scaled_dot_product_attention(x, x * 3, np.ones((1, 1), np.float32)) - 1", "[[0.3]]", "[[0]]", "[[0]]", "float32"),
         Row("is_causal begins at the top left", "F.scaled_dot_product_attention(np.ones((2, 1)), np.ones((3, 1)), x, is_causal=True)", "[[2], [4], [9]]", "[[2], [3]]", "[[1.5], [0.5], [0]]"),
         Row("True means: may attend", "F.scaled_dot_product_attention(np.ones((1, 1)), np.ones((2, 1)), x, np.array([[True, False]]))", "[[2], [4]]", "[[2]]", "[[1], [0]]"),
         Row("a mask of numbers", "F.scaled_dot_product_attention(x, x, x, np.zeros((2, 2)))", "[[1], [2]]", error="TypeError: a mask must be boolean, True where attention is allowed, not float64"),

@@ -208,6 +208,7 @@ CALLS = {
     "functional.masked_softmax": lambda: of(F.masked_softmax, x(), mask(2, 3)),
     "functional.logsumexp": lambda: of(F.logsumexp, x()),
     "functional.erf": lambda: of(F.erf, x()),
+    "functional.erfc": lambda: of(F.erfc, x()),
     "functional.safe_where": lambda: of(F.safe_where, mask(2, 3), np.exp, x(), 0.0),
     "functional.layer_norm": lambda: of(F.layer_norm, x(), 3, x(3), x(3)),
     "functional.rms_norm": lambda: of(F.rms_norm, x(), 3, x(3)),
@@ -222,7 +223,7 @@ CALLS = {
         F.scaled_dot_product_attention, x(2, 3, 4), x(2, 3, 4), x(2, 3, 4), mask(2, 3, 3), 0.1
     ),
     "functional.cross_entropy": lambda: of(F.cross_entropy, x(), ids()),
-    "functional.nll_loss": lambda: of(F.nll_loss, x(), ids()),
+    "functional.nll_loss": lambda: of(F.nll_loss, F.log_softmax(x()), ids()),
     "functional.mse_loss": lambda: of(F.mse_loss, x(), x()),
     "functional.l1_loss": lambda: of(F.l1_loss, x(), x()),
     "functional.huber_loss": lambda: of(F.huber_loss, x(), x()),
@@ -470,7 +471,7 @@ NUMBERS = {
 LIKE = {"minigrad.zeros_like", "minigrad.ones_like", "minigrad.index_add", "minigrad.index_update"}
 
 # Take integers and give floats, as NumPy's own np.exp does: see "integers become floats" in test_edge_cases.py.
-LIKE_NUMPY = {"functional.erf", "functional.logsumexp"}
+LIKE_NUMPY = {"functional.erf", "functional.erfc", "functional.logsumexp"}
 
 
 def whole(bad):

@@ -79,11 +79,14 @@ SAMPLES = {
         {"input": A(2, 4), "target": np.array([1, 3], np.int8), "reduction": "sum", "ignore_index": 3},
         {"input": A(4), "target": 2},
     ],
-    F.nll_loss: [{"input": A(2, 3, 4), "target": TARGET}, {"input": A(2, 4), "target": [1, 3], "reduction": "none"}],
+    F.nll_loss: [{"input": A(2, 3, 4) - 2, "target": TARGET}, {"input": A(2, 4) - 2, "target": [1, 3], "reduction": "none"}],
     F.mse_loss: [{"input": A(2, 3), "target": A(2, 3, seed=1)}, {"input": A(3), "target": A(3, seed=1), "reduction": "none"}],
     F.l1_loss: [{"input": A(2, 3), "target": A(2, 3, seed=1) + 0.1}],
     F.huber_loss: [{"input": A(2, 3), "target": A(2, 3, seed=1)}, {"input": A(9), "target": A(9, seed=1), "delta": 0.45, "reduction": "sum"}],
-    F.binary_cross_entropy_with_logits: [{"input": A(2, 3), "target": A(2, 3, low=0.0, high=1.0)}],
+    F.binary_cross_entropy_with_logits: [
+        {"input": A(2, 3), "target": A(2, 3, low=0.0, high=1.0)},
+        {"input": np.array([0.0, 0.0, 12.0]), "target": np.array([0.0, 1.0, 1.0]), "reduction": "sum"},
+    ],
 }  # fmt: skip
 SETTINGS = {"mask", "kept", "target", "ids"}
 CASES = [pytest.param(f, case, id=f"{f.__name__}-{i}") for f, cases in SAMPLES.items() for i, case in enumerate(cases)]
@@ -277,3 +280,33 @@ def test_the_softmax_of_a_graph_that_is_gone_is_warned_of_no_more():
     p = F.softmax(x)
     np.sum(p * p).backward()
     assert F.cross_entropy(p, [0, 1]).item() == pytest.approx(np.log(3))
+
+
+# ---- losses ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float16, np.float32])
+def test_binary_targets_of_any_dtype_leave_the_loss_that_of_the_logits(dtype):
+    x, t = mg.tensor([[3.0, -2.0, 0.0]], requires_grad=True), np.array([[1, 0, 1]], dtype)
+    for target in (t, mg.Tensor(t)):
+        loss = F.binary_cross_entropy_with_logits(x, target, reduction="none")
+        assert loss.dtype == np.float32
+        np.testing.assert_allclose(loss.data, np.log1p(np.exp([[-3.0, -2.0, 0.0]])), rtol=1e-6)
+
+
+def test_binary_targets_are_learned_too():
+    x, t = A(5), A(5, low=0.1, high=0.9)
+    target = mg.tensor(t, requires_grad=True)
+    F.binary_cross_entropy_with_logits(x, target, reduction="sum").backward()
+    np.testing.assert_array_equal(target.grad.data, -x)
+
+
+def test_targets_that_rounding_took_out_of_bounds_are_none_of_the_refused():
+    one = np.array([1.0000001, 1.0], np.float32)
+    assert F.binary_cross_entropy_with_logits(np.zeros(2, np.float32), one) == pytest.approx(np.log(2))
+    assert F.nll_loss(np.array([[1e-6, -3.0]], np.float32), [0]) == pytest.approx(-1e-6)
+    assert np.isnan(F.nll_loss(np.array([[np.nan, -3.0]], np.float32), [0]))
+
+
+def test_what_an_ignored_row_holds_is_no_log_probability():
+    assert F.nll_loss(np.array([[5.0, np.nan], [-1.0, -2.0]]), [-100, 1]) == 2

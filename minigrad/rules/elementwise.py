@@ -140,8 +140,7 @@ def exp2(x, /):
 @rule(np.expm1)
 def expm1(x, /):
     """eˣ − 1"""
-    y = np.expm1(x)
-    return y, (lambda g: g * (y + 1.0),)
+    return np.expm1(x), (lambda g: g * np.exp(x),)  # of −1 + 10⁻⁹ the power is not to be had back
 
 
 @rule(np.log)
@@ -182,9 +181,13 @@ def logaddexp2(x, y, /):
 
 
 def _share(x, y):
-    """eˣ / (eˣ + eʸ), by tanh, which cannot overflow; one half for equal infinities."""
+    """eˣ / (eˣ + eʸ), of powers that cannot overflow and as accurate where small; one half for equal infinities."""
     same = np.isinf(x) & np.equal(x, y)
-    return 0.5 + 0.5 * np.tanh(0.5 * (np.where(same, 0.0, x) - np.where(same, 0.0, y)))
+    if np.any(same):  # else the same comes out below, sooner
+        x, y = np.where(same, 0.0, x), np.where(same, 0.0, y)
+    d = x - y
+    e = np.exp(np.where(d < 0, d, -d))
+    return np.where(d < 0, e, 1.0) / (1.0 + e)
 
 
 # ---- trigonometry ----------------------------------------------------------------------------------------------------
@@ -293,25 +296,45 @@ def hypot(x, y, /):
 @rule()
 def erf(x, /):
     """2/√π ∫₀ˣ exp(−t²) dt; of integers in float64"""
-    y = erf(x) if isinstance(x, Tensor) else _erf(_real(x))
+    y = erf(x) if isinstance(x, Tensor) else _erf(_real("erf", x))
     return y, (lambda g: g * (2 / math.sqrt(math.pi)) * np.exp(-x * x),)
 
 
-def _real(x: Any) -> Any:
+@rule()
+def erfc(x, /):
+    """1 − erf x, accurate also where erf x is nearly 1; of integers in float64"""
+    y = erfc(x) if isinstance(x, Tensor) else _erfc(_real("erfc", x))
+    return y, (lambda g: g * (-2 / math.sqrt(math.pi)) * np.exp(-x * x),)
+
+
+def _real(name: str, x: Any) -> Any:
     x = np.asarray(x)
     if x.dtype.kind not in "fiub":
-        raise TypeError(f"erf: x must be real numbers, not {x.dtype.name}")
+        raise TypeError(f"{name}: x must be real numbers, not {x.dtype.name}")
     return x if x.dtype.kind == "f" else x.astype(np.float64)
 
 
 def _erf(x: Array) -> Any:
-    """Rational approximations in three ranges, to 1e-16. Cody: Rational Chebyshev approximation for erf (1969)."""
-    a = np.minimum(np.abs(x.astype(np.float64)), 30.0)  # beyond 6 it is 1 to the last bit
+    near, small, rest = _error_function(x)
+    return np.copysign(np.where(near, small, 1.0 - rest), x).astype(x.dtype)
+
+
+def _erfc(x: Array) -> Any:
+    near, small, rest = _error_function(x)
+    return np.where(near, 1.0 - np.copysign(small, x), np.where(x < 0, 2.0 - rest, rest)).astype(x.dtype)
+
+
+def _error_function(x: Array) -> tuple[Any, Any, Any]:
+    """Where |x| is small, erf |x| to be used there, and 1 − erf |x| to be used elsewhere.
+
+    Rational approximations in three ranges, to 1e-16. Cody: Rational Chebyshev approximation for erf (1969).
+    """
+    a = np.minimum(np.abs(x.astype(np.float64)), 30.0)  # beyond 27 nothing is left of 1 − erf
     b = np.maximum(a, 4.0)
-    near = a * _ratio(a * a, _NEAR)
-    middle = 1.0 - np.exp(-a * a) * _ratio(a, _MIDDLE)
-    far = 1.0 - np.exp(-b * b) / b * (1 / math.sqrt(math.pi) - _ratio(1 / (b * b), _FAR) / (b * b))
-    return np.copysign(np.where(a <= 0.46875, near, np.where(a <= 4.0, middle, far)), x).astype(x.dtype)
+    small = a * _ratio(a * a, _NEAR)
+    middle = np.exp(-a * a) * _ratio(a, _MIDDLE)
+    far = np.exp(-b * b) / b * (1 / math.sqrt(math.pi) - _ratio(1 / (b * b), _FAR) / (b * b))
+    return a <= 0.46875, small, np.where(a <= 4.0, middle, far)
 
 
 def _ratio(x: Array, coefficients: tuple[list[float], list[float]]) -> Any:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad.autograd import RULES, history, vertex
-from minigrad.rules.elementwise import CONSTANTS, erf
+from minigrad.rules.elementwise import CONSTANTS, erf, erfc
 from minigrad.rules.reductions import logsumexp
 from minigrad.strategies import arrays, axes, broadcastable, shapes
 from minigrad.tensor import HANDLERS, Tensor
@@ -85,6 +85,7 @@ unary(np.arccosh, 1.3, 3.0, **COMPLEX)
 unary(np.cbrt, 0.3, 3.0)
 unary(np.nan_to_num)
 unary(erf)
+unary(erfc)
 for f in (np.absolute, np.fabs):
     unary(f, gap=0.1)
 for f in (np.sign, np.floor, np.ceil, np.trunc, np.rint, np.round, np.around):
@@ -481,7 +482,7 @@ def _(data):
 
 # ---- the tests -------------------------------------------------------------------------------------------------------
 
-BESIDE_HANDLERS = {erf, logsumexp, mg.index_update, mg.index_add}
+BESIDE_HANDLERS = {erf, erfc, logsumexp, mg.index_update, mg.index_add}
 NAMES = {f: getattr(f, "__qualname__", f.__name__) for f in SAMPLES}
 
 
