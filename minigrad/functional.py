@@ -364,10 +364,10 @@ def batch_norm(
         if v.shape != (channels,):
             raise ValueError(f"batch_norm: {what} has shape {v.shape}, but x {x.shape} has C={channels} at axis 1")
     if not training and running_mean is not None and running_var is not None:
+        dtype = np.promote_types(x.dtype, np.float32)  # float16 is computed in float32
         std = np.sqrt(running_var.astype(np.float64) + eps)
         shape = (channels,) + (1,) * (x.ndim - 2)
-        c = x - np.reshape(running_mean, shape)  # of float16 in float32, as the statistics are
-        standard = c / np.reshape(std, shape).astype(c.dtype)
+        standard = (x - np.reshape(running_mean, shape).astype(dtype)) / np.reshape(std, shape).astype(dtype)
         return scale_and_shift(standard, weight, bias, 1).astype(x.dtype, copy=False)
     n = x.size // channels if channels else 0
     if n == 1:
@@ -388,8 +388,9 @@ def track_moments(x: X, running_mean: Any, running_var: Any, momentum: float) ->
     mean, var = _moments(detached(x))
     n = x.size // x.shape[1]
     with np.errstate(all="ignore"):
-        mean = (running_mean + momentum * (mean - running_mean)).astype(running_mean.dtype)
-        var = (running_var + momentum * (var * (n / (n - 1)) - running_var)).astype(running_var.dtype)
+        # of two products, not by adding a difference, which would round what is small beside the old value
+        mean = ((1 - momentum) * running_mean + momentum * mean).astype(running_mean.dtype)
+        var = ((1 - momentum) * running_var + momentum * (n / (n - 1)) * var).astype(running_var.dtype)
     if not (np.isfinite(mean).all() and np.isfinite(var).all()):  # one NaN would stay in them for ever
         return False
     running_mean[...], running_var[...] = mean, var

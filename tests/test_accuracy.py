@@ -109,6 +109,37 @@ def test_running_statistics_are_those_of_the_batch(shift, scale, dtype):
     np.testing.assert_allclose(running[1], wide.var(0, ddof=1), rtol=1e-5)
 
 
+@pytest.mark.parametrize("momentum", [1.0, None])  # None begins with the whole first batch
+@pytest.mark.parametrize("scale", [1e-4, 1e-12])
+def test_small_statistics_take_the_place_of_large_ones_whole(scale, momentum):
+    """Not by a difference: 1 + (10⁻⁸ − 1) is 0 in float32."""
+    x = (scale * RNG.standard_normal((64, 3))).astype(np.float32)
+    wide = x.astype(np.float64)
+    layer = mg.nn.BatchNorm1d(3, momentum=momentum)
+    arrays = np.full(3, 7, np.float32), np.ones(3, np.float32)
+    layer(x)
+    F.batch_norm(x, *arrays, training=True, momentum=1.0)
+    for mean, var in ((layer.running_mean, layer.running_var), arrays):
+        np.testing.assert_allclose(mean, wide.mean(0), rtol=1e-6, atol=1e-6 * scale)
+        np.testing.assert_allclose(var, wide.var(0, ddof=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_the_statistics_of_a_layer_in_float64_lose_nothing(affine):
+    layer, x = mg.nn.BatchNorm1d(3, affine=affine), RNG.standard_normal((64, 3)) + 1
+    for p in layer.parameters():
+        p.data = p.data.astype(np.float64)
+    layer(x)
+    mean, var = 0.1 * x.mean(0), 0.9 + 0.1 * x.var(0, ddof=1)
+    np.testing.assert_allclose(layer.running_mean, mean, rtol=1e-14)
+    np.testing.assert_allclose(layer.running_var, var, rtol=1e-14)
+    copy = mg.nn.BatchNorm1d(3, affine=affine).eval()
+    copy.load_state_dict(layer.state_dict())
+    for p in copy.parameters():
+        p.data = p.data.astype(np.float64)
+    np.testing.assert_allclose(copy(x).data, (x - mean) / np.sqrt(var + 1e-5), rtol=1e-13, atol=1e-13)
+
+
 @pytest.mark.parametrize("block", [1, 2 * 2 * 5 * 5])  # one sequence at a time; two, then one
 @pytest.mark.parametrize("shape", [None, (3, 1, 1, 5), (1, 1, 5, 5), (2, 5, 5), (5, 5), (3, 2, 5, 5)])
 @pytest.mark.parametrize("dropped", [False, True])

@@ -1,4 +1,7 @@
-"""Layers that standardise: over the batch, over each token, or over groups of channels. All parameters in float32."""
+"""Layers that standardise: over the batch, over each token, or over groups of channels.
+
+Parameters are in float32, the running statistics of a batch norm in float64, for a layer made to be of float64, too.
+"""
 
 from __future__ import annotations
 
@@ -111,8 +114,8 @@ class BatchNorm1d(Module):
         self.eps = eps
         self.momentum = momentum
         self.weight, self.bias = _affine(num_features, affine, affine)
-        self.register_buffer("running_mean", np.zeros(num_features, np.float32) if track_running_stats else None)
-        self.register_buffer("running_var", np.ones(num_features, np.float32) if track_running_stats else None)
+        self.register_buffer("running_mean", np.zeros(num_features) if track_running_stats else None)
+        self.register_buffer("running_var", np.ones(num_features) if track_running_stats else None)
         self.register_buffer("num_batches_tracked", np.zeros((), np.int64) if track_running_stats else None)
 
     def forward(self, x: Any) -> Any:

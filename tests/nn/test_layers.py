@@ -109,10 +109,20 @@ def test_batch_norm_in_training_and_evaluation():
         assert not np.array_equal(before, layer.running_mean)
 
 
-def test_a_batch_whose_variance_float32_cannot_hold_moves_nothing():
-    layer = nn.BatchNorm1d(1)
-    layer(mg.tensor(np.array([[1e30], [-1e30]], np.float32)))
+def test_a_batch_whose_variance_cannot_be_held_moves_nothing():
+    layer = nn.BatchNorm1d(1, affine=False)
+    layer(mg.tensor(np.array([[1e200], [-1e200]])))
     assert (layer.running_mean.tolist(), layer.running_var.tolist(), layer.num_batches_tracked) == ([0], [1], 0)
+    x, mean, var = np.array([[1e30], [-1e30]], np.float32), np.zeros(1, np.float32), np.ones(1, np.float32)
+    mg.functional.batch_norm(x, mean, var, training=True)
+    assert (mean.tolist(), var.tolist()) == ([0], [1])
+
+
+def test_a_layer_holds_the_variance_of_any_float32():
+    layer, x = nn.BatchNorm1d(1, momentum=1.0), np.array([[1e30], [-1e30]], np.float32)
+    layer(x)
+    assert layer.running_var == pytest.approx(2e60)
+    np.testing.assert_allclose(layer.eval()(x).data, x / np.float32(2e60**0.5), rtol=1e-6)
 
 
 def test_batch_norm_with_momentum_none_averages_over_batches():
