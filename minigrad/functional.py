@@ -21,6 +21,7 @@ from minigrad.definitions import Definition
 from minigrad.rules.elementwise import astype
 from minigrad.rules.elementwise import erf as erf
 from minigrad.rules.elementwise import erfc as erfc
+from minigrad.rules.indexing import index_update
 from minigrad.rules.reductions import logsumexp as logsumexp
 from minigrad.rules.shapes import reshape
 from minigrad.tensor import Array, Tensor, detached
@@ -606,6 +607,27 @@ def attention_masks(
         causal = np.tri(shape[-2], shape[-1], dtype=bool)
         attn_mask = causal if attn_mask is None else attn_mask & causal
     return attn_mask, dropout_mask(shape, dropout_p, rng, dtype) if dropout_p else None
+
+
+def real_tokens(name: str, padding_mask: X | None, x: X) -> Array | None:
+    """A padding mask (B, T) of x: (B, T, D), True = a real token, as an array; None if all are real."""
+    if padding_mask is None:
+        return None
+    floats(name, x=x)
+    if not isinstance(padding_mask, ARRAYS) or padding_mask.dtype != np.bool_:
+        got = padding_mask.dtype.name if isinstance(padding_mask, ARRAYS) else type(padding_mask).__name__
+        raise TypeError(f"{name}: padding_mask must be boolean, True for a real token, not {got}")
+    if padding_mask.shape != x.shape[:2]:
+        raise ValueError(
+            f"{name}: padding_mask has shape {padding_mask.shape}, it must be {x.shape[:2]}: the batch and the tokens"
+        )
+    there: Array = detached(padding_mask)
+    return None if there.all() else there
+
+
+def without_padding(x: X, there: Array | None) -> X:
+    """x with 0 in place of what is no real token, so that it is of no influence, not even if it is NaN."""
+    return x if there is None else index_update(x, ~there, 0.0)
 
 
 def scaled_dot_product_attention(

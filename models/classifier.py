@@ -8,15 +8,14 @@ import numpy as np
 
 from minigrad import checks, nn
 from minigrad import functional as F
-from minigrad.tensor import detached
 from models.encoder import Encoder
 
 
 class SequenceClassifier(nn.Module):
     """Tokens of real numbers → embedding + learned position → encoder → mean over the tokens → a logit for each class.
 
-    x: (B, T, in_features) with at most max_tokens tokens, gives (B, num_classes). there: (B, T), True for each token
-    that is no padding; all, unless given. The other options are Encoder's.
+    x: (B, T, in_features) with at most max_tokens tokens, gives (B, num_classes). padding_mask: boolean (B, T), True =
+    a real token; all, unless given. The other options are Encoder's.
 
     >>> import minigrad as mg
     >>> model = SequenceClassifier(4, 10, max_tokens=16, num_layers=1, d_model=8, nhead=2, dim_feedforward=32)
@@ -51,17 +50,9 @@ class SequenceClassifier(nn.Module):
             raise ValueError(f"SequenceClassifier: expected (batch, tokens, features), got {x.shape}")
         return self.positions(self.embedding(x))
 
-    def forward(self, x: Any, there: Any = None) -> Any:
-        x, there = self.embed(x), detached(there)
-        if there is not None and (
-            not isinstance(there, F.ARRAYS) or there.dtype != np.bool_ or there.shape != x.shape[:2]
-        ):
-            raise TypeError(
-                f"SequenceClassifier: there must be boolean, of the shape of batch and tokens {x.shape[:2]}, True "
-                f"for each token that is no padding, not {checks.shown(there)}"
-            )
-        mask = None if there is None else there[:, None, None, :]
-        x = self.encoder(x, mask)  # (B, T, D)
+    def forward(self, x: Any, padding_mask: Any = None) -> Any:
+        there = F.real_tokens("SequenceClassifier", padding_mask, x)
+        x = self.encoder(self.embed(F.without_padding(x, there)), padding_mask=there)  # (B, T, D)
         if there is None:
             return self.head(np.mean(x, axis=1))
         share = there / np.maximum(np.sum(there, axis=1, keepdims=True), 1)

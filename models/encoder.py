@@ -13,18 +13,25 @@ from typing import Any
 import numpy as np
 
 from minigrad import checks, nn
+from minigrad import functional as F
+from minigrad.rules.indexing import index_update
 
 MOST_LAYERS = 10_000
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": lambda: nn.GELU("tanh")}
 
 
 class BatchNormTokens(nn.Module):
-    """BatchNorm1d of each feature over all tokens of all sequences; x: (B, T, D)."""
+    """BatchNorm1d of each feature over all tokens of all sequences; x: (B, T, D).
+
+    there: boolean (B, T), the tokens to norm; the others count nothing, and give zeros.
+    """
 
     def __init__(self, d_model: int) -> None:
         self.norm = nn.BatchNorm1d(d_model)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any, there: Any = None) -> Any:
+        if there is not None:
+            return index_update(np.zeros(x.shape, x.dtype), there, self.norm(x[there]))
         return np.reshape(self.norm(np.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))), x.shape)
 
 
@@ -71,6 +78,16 @@ class FeedForward(nn.Module):
         return self.linear2(self.dropout(self.activation(self.linear1(x))))
 
 
+def normed(norm: nn.Module, x: Any, there: Any) -> Any:
+    """norm(x), over the tokens that are there if it is one over tokens."""
+    return norm(x, there) if isinstance(norm, BatchNormTokens) else norm(x)
+
+
+def given(**masks: Any) -> dict[str, Any]:
+    """Those that say something: what stands in for a layer need not know the others."""
+    return {name: mask for name, mask in masks.items() if mask is not None and mask is not False}
+
+
 class Branch(nn.Module):
     """dropout(sublayer(norm(x))): what a residual connection is laid around."""
 
@@ -79,8 +96,8 @@ class Branch(nn.Module):
         self.sublayer = sublayer
         self.dropout = dropout
 
-    def forward(self, x: Any, **kwargs: Any) -> Any:
-        return self.dropout(self.sublayer(self.norm(x), **kwargs))
+    def forward(self, x: Any, there: Any = None, **kwargs: Any) -> Any:
+        return self.dropout(self.sublayer(normed(self.norm, x, there), **kwargs))
 
 
 class EncoderLayer(nn.Module):
@@ -88,7 +105,8 @@ class EncoderLayer(nn.Module):
 
     norm_first puts each norm before its sublayer instead of after the addition. norm: "layer", "batch" (each feature
     over all tokens of the batch), "rms" or "none". residual=False leaves the additions out, to see what they are good
-    for. mask: boolean, True = may attend, as MultiHeadAttention's.
+    for. padding_mask: boolean (B, T), True = a real token; what stands at the others is of no influence, and what comes
+    out there means nothing. mask: boolean, True = may attend, and is_causal, as MultiHeadAttention's.
 
     >>> import minigrad as mg
     >>> EncoderLayer(8, 2, 32)(mg.randn(2, 3, 8)).shape
@@ -122,20 +140,26 @@ class EncoderLayer(nn.Module):
         self.feed_forward = add(Branch(before(d_model), feed_forward, nn.Dropout(dropout, rng=rng)))
         self.norm2 = after(d_model)
 
-    def forward(self, x: Any, mask: Any = None) -> Any:
-        x = self.norm1(self.attention(x, mask=mask))
-        return self.norm2(self.feed_forward(x))
+    def forward(self, x: Any, mask: Any = None, padding_mask: Any = None, is_causal: bool = False) -> Any:
+        checks.flag("EncoderLayer", is_causal=is_causal)
+        there = F.real_tokens("EncoderLayer", padding_mask, x)
+        x = F.without_padding(x, there)
+        x = self.attention(x, mask=mask, **given(there=there, padding_mask=there, is_causal=is_causal))
+        x = self.feed_forward(normed(self.norm1, x, there), **given(there=there))
+        return normed(self.norm2, x, there)
 
-    def attention_weights(self, x: Any, mask: Any = None) -> Any:
-        """Who attends to whom: (B, nhead, T, T), each row of sum 1."""
+    def attention_weights(self, x: Any, mask: Any = None, padding_mask: Any = None, is_causal: bool = False) -> Any:
+        """Who attends to whom: (B, nhead, T, T), each row of sum 1, or 0 where nothing is allowed."""
         branch: Any = self.attention.sublayer if isinstance(self.attention, nn.ResidualAdd) else self.attention
-        return branch.sublayer(branch.norm(x), mask=mask, need_weights=True)[1]
+        there = F.real_tokens("EncoderLayer", padding_mask, x)
+        x = normed(branch.norm, F.without_padding(x, there), there)
+        return branch.sublayer(x, mask=mask, padding_mask=there, is_causal=is_causal, need_weights=True)[1]
 
 
 class Encoder(nn.Module):
     """num_layers EncoderLayers one after the other, with norm_first a last norm behind them; x: (B, T, D).
 
-    The options are EncoderLayer's.
+    The options and masks are EncoderLayer's.
 
     >>> import minigrad as mg
     >>> Encoder(2, 8, 2, 32)(mg.randn(2, 3, 8)).shape
@@ -148,15 +172,18 @@ class Encoder(nn.Module):
         norm = options.get("norm", "layer") if options.get("norm_first", True) else "none"
         self.norm = NORMS[norm](d_model)
 
-    def forward(self, x: Any, mask: Any = None) -> Any:
+    def forward(self, x: Any, mask: Any = None, padding_mask: Any = None, is_causal: bool = False) -> Any:
+        checks.flag("Encoder", is_causal=is_causal)
         for layer in self.layers:
-            x = layer(x, mask)
-        return self.norm(x)
+            x = layer(x, mask, **given(padding_mask=padding_mask, is_causal=is_causal))
+        return normed(self.norm, x, F.real_tokens("Encoder", padding_mask, x))
 
-    def attention_weights(self, x: Any, mask: Any = None) -> list[Any]:
+    def attention_weights(
+        self, x: Any, mask: Any = None, padding_mask: Any = None, is_causal: bool = False
+    ) -> list[Any]:
         """Each layer's weights, (B, nhead, T, T)."""
         weights = []
         for layer in self.layers:
-            weights.append(layer.attention_weights(x, mask))
-            x = layer(x, mask)
+            weights.append(layer.attention_weights(x, mask, padding_mask, is_causal))
+            x = layer(x, mask, **given(padding_mask=padding_mask, is_causal=is_causal))
         return weights

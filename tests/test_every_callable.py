@@ -347,7 +347,16 @@ INNER = {
         "attention",
         "self_attention",
     )
-    + ("dropout_mask", "attention_masks", "floats", "positive_number", "probability", "whole_numbers")
+    + (
+        "dropout_mask",
+        "attention_masks",
+        "real_tokens",
+        "without_padding",
+        "floats",
+        "positive_number",
+        "probability",
+        "whole_numbers",
+    )
 }
 
 
@@ -451,7 +460,7 @@ KINDS = {
     "mask": "b",
     "condition": "b",
     "attn_mask": "b",
-    "there": "b",
+    "padding_mask": "b",
     "primals": "f",
     "inputs": "f",
 }

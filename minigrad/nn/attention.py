@@ -17,8 +17,10 @@ class MultiHeadAttention(Module):
     """softmax(Q Kᵀ / √E) V in num_heads heads of width E = embed_dim / num_heads side by side, then W^O.
 
     query: (B, Tq, D), key: (B, Tk, kdim), value: (B, Tk, vdim), by default the query and the key; gives (B, Tq, D).
-    mask: boolean, True = may attend; it broadcasts to (B, num_heads, Tq, Tk), so a mask of padding (B, Tk) goes in as
-    mask[:, None, None, :]. A query that may attend to nothing gives zeros before W^O. is_causal: token i sees 0 to i.
+    padding_mask: boolean (B, Tk), True = a real token; what stands at the others is of no influence. mask: boolean,
+    True = may attend, of shape (Tq, Tk), (num_heads, Tq, Tk) or (B, num_heads, Tq, Tk), each of which may be 1; one
+    whose first axis may be the batch as well (Tq = B, num_heads = B) is refused. is_causal: token i sees 0 to i.
+    A query attends to what all of them allow; if that is nothing, it gives zeros before W^O.
     need_weights: gives (output, weights), who attends to whom, (B, num_heads, Tq, Tk), before dropout.
 
     in_proj_weight: (3 D, D), Q's, K's and V's one below the other, or with other kdim or vdim three weights; all
@@ -75,6 +77,7 @@ class MultiHeadAttention(Module):
         value: Any = None,
         *,
         mask: Any = None,
+        padding_mask: Any = None,
         is_causal: bool = False,
         need_weights: bool = False,
     ) -> Any:
@@ -91,10 +94,16 @@ class MultiHeadAttention(Module):
                     f"MultiHeadAttention: query {query.shape}, key {key.shape} and value {value.shape} must agree "
                     "in the batch, key and value also in the tokens"
                 )
-        b, tq, _ = query.shape
         dropout = self.dropout if self.training else 0.0
-        shape = (b, self.num_heads, tq, key.shape[1])
+        shape = (query.shape[0], self.num_heads, query.shape[1], key.shape[1])
+        there = F.real_tokens("MultiHeadAttention", padding_mask, key)
+        _refuse_two_readings(mask, shape)
         mask, kept = F.attention_masks("MultiHeadAttention", shape, mask, is_causal, dropout, self._rng, query.dtype)
+        if there is not None:
+            mask = there[:, None, None, :] if mask is None else mask & there[:, None, None, :]
+            real = F.without_padding(key, there)
+            value = real if value is key else F.without_padding(value, there)
+            query, key = real if query is key else query, real
         scale = self.head_dim**-0.5
         if of_itself:
             qkv = F.linear(query, self.in_proj_weight, self.in_proj_bias)  # (B, T, 3 D)
@@ -125,3 +134,23 @@ class MultiHeadAttention(Module):
         F.floats("MultiHeadAttention", **{name: x})
         if x.ndim != 3 or x.shape[2] != width:
             raise ValueError(f"MultiHeadAttention: {name} must be (batch, tokens, {width}), got {x.shape}")
+
+
+def _refuse_two_readings(mask: Any, shape: tuple[int, ...]) -> None:
+    """NumPy would take the first axis of a mask for the queries or the heads, where the batch may be meant."""
+    b, h, tq, tk = shape
+    if not isinstance(mask, F.ARRAYS) or mask.dtype != np.bool_ or b == 1 or mask.shape[:1] != (b,):
+        return
+    if mask.shape == (b, tk):
+        two = b == tq
+        cures = "padding_mask=mask if True is a real token (B, Tk)", "is_causal=True or mask[None, None] for (Tq, Tk)"
+    elif mask.ndim == 3:
+        two = b == h
+        cures = "mask[:, None] for (B, Tq, Tk)", "mask[None] for (num_heads, Tq, Tk)"
+    else:
+        return
+    if two:
+        raise ValueError(f"MultiHeadAttention: a mask of shape {mask.shape} can be read two ways: {', '.join(cures)}")
+    raise ValueError(
+        f"MultiHeadAttention: a mask of shape {mask.shape} does not broadcast to the scores' shape {shape}: {cures[0]}"
+    )

@@ -169,15 +169,85 @@ def test_a_masked_layer_has_the_right_gradients():
     check_layer(Masked(), A(2, 3, 4))
 
 
-def test_a_mask_of_padding_hides_what_lies_there():
-    layer, x = (
-        nn.MultiHeadAttention(4, 2).eval(),
-        np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32),
-    )
-    there = np.array([[True, True, False], [True, True, True]])
-    y = layer(x, mask=there[:, None, None, :]).data
-    x[0, 2] = 100
-    np.testing.assert_allclose(layer(x, mask=there[:, None, None, :]).data[0, :2], y[0, :2], rtol=1e-5)
+THERE = np.array([[True, True, False], [True, True, True]])
+
+
+@pytest.mark.parametrize("content", [0, 100, np.nan, np.inf])
+@pytest.mark.parametrize("need_weights", [False, True])
+@pytest.mark.parametrize("other", [False, True])
+def test_what_stands_at_padding_is_of_no_influence(content, need_weights, other):
+    """Neither on what comes out nor on a gradient: of no other token, and of no parameter."""
+    layer, tokens, queries = nn.MultiHeadAttention(4, 2), A(2, 3, 4).astype(np.float32), A(2, 5, 4).astype(np.float32)
+    results = []
+    for c in (1.5, content):
+        tokens[~THERE] = c
+        x, q = mg.tensor(tokens, requires_grad=True), mg.tensor(queries, requires_grad=True)
+        layer.zero_grad()
+        y = layer(q if other else x, x, padding_mask=THERE, need_weights=need_weights)
+        y, *weights = y if need_weights else [y]
+        kept = y if other else y[THERE]
+        np.sum(np.sin(kept)).backward()
+        results.append([kept, *weights, x.grad, *([q.grad] if other else []), *(p.grad for p in layer.parameters())])
+        assert not x.grad.data[~THERE].any()
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a.data, b.data)
+
+
+def test_padding_mask_mask_and_is_causal_allow_what_all_of_them_allow():
+    layer, x, mask = nn.MultiHeadAttention(4, 2), mg.randn(2, 3, 4), np.array([[1, 1, 1], [0, 1, 1], [1, 1, 1]], bool)
+    for masks, allowed in [
+        ({"padding_mask": THERE}, THERE[:, None, None]),
+        ({"padding_mask": THERE, "is_causal": True}, THERE[:, None, None] & np.tri(3, dtype=bool)),
+        ({"padding_mask": THERE, "mask": mask}, THERE[:, None, None] & mask),
+        ({"padding_mask": mg.Tensor(THERE), "mask": mask, "is_causal": True}, THERE[:, None, None] & mask & np.tri(3, dtype=bool)),
+        ({"mask": mask[None]}, mask),
+        ({"padding_mask": np.ones((2, 3), bool), "mask": mask}, mask),
+    ]:  # fmt: skip
+        y, weights = layer(x, **masks, need_weights=True)
+        allowed = np.broadcast_to(allowed, (2, 2, 3, 3))
+        assert np.array_equal(weights.data > 0, allowed)
+        np.testing.assert_allclose(y.data[THERE], layer(x, mask=allowed).data[THERE], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(y.data, layer(x, **masks).data, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("heads", "shape", "mask", "words"),
+    [
+        (2, (3, 3), (3, 3), r"a mask of shape \(3, 3\) can be read two ways: padding_mask=mask if .*, is_causal=True or mask\[None, None\]"),
+        (3, (3, 5), (3, 5, 5), r"a mask of shape \(3, 5, 5\) can be read two ways: mask\[:, None\] for \(B, Tq, Tk\), mask\[None\] for \(num_heads"),
+        (3, (3, 5), (3, 1, 5), r"a mask of shape \(3, 1, 5\) can be read two ways"),
+        (2, (3, 5), (3, 5), r"a mask of shape \(3, 5\) does not broadcast to the scores' shape \(3, 2, 5, 5\): padding_mask=mask if True is a real token"),
+        (2, (3, 5), (3, 5, 5), r"a mask of shape \(3, 5, 5\) does not broadcast to the scores' shape \(3, 2, 5, 5\): mask\[:, None\] for"),
+        (2, (3, 5), (5, 5, 5), r"a mask of shape \(5, 5, 5\) does not broadcast"),
+    ],
+)  # fmt: skip
+def test_a_mask_that_may_mean_the_batch_is_refused(heads, shape, mask, words):
+    layer, x = nn.MultiHeadAttention(6, heads), mg.randn(*shape, 6)
+    with pytest.raises(ValueError, match=words):
+        layer(x, mask=np.ones(mask, bool))
+
+
+@pytest.mark.parametrize(
+    ("heads", "shape", "mask"),
+    [
+        (2, (3, 3), (1, 1, 3, 3)),
+        (2, (3, 3), (1, 3)),
+        (2, (3, 3), (3, 1)),
+        (2, (3, 3), (3,)),
+        (2, (3, 5), (5, 5)),
+        (2, (1, 1), (1, 1)),
+        (2, (1, 5), (1, 5)),
+        (2, (3, 5), (2, 5, 5)),  # per head
+        (3, (3, 5), (1, 3, 5, 5)),
+        (3, (3, 5), (3, 1, 5, 5)),
+        (1, (1, 5), (1, 5, 5)),
+    ],
+)
+def test_a_mask_that_can_be_read_in_one_way_is_read_as_numpy_reads_it(heads, shape, mask):
+    layer, x = nn.MultiHeadAttention(6, heads), mg.randn(*shape, 6)
+    mask = np.random.default_rng(0).random(mask) < 0.6
+    weights = layer(x, mask=mask, need_weights=True)[1].data
+    assert np.array_equal(weights > 0, np.broadcast_to(mask, weights.shape))
 
 
 def test_initial_values_come_from_the_generator_that_is_passed():
@@ -244,6 +314,16 @@ X = np.ones((2, 3), np.float32)
             lambda: nn.MultiHeadAttention(4, 2)(mg.randn(2, 3, 4), mask=np.ones((2, 3), bool)),
             ValueError,
             r"a mask of shape \(2, 3\) does not broadcast to the scores' shape \(2, 2, 3, 3\)",
+        ),
+        (
+            lambda: nn.MultiHeadAttention(4, 2)(mg.randn(2, 3, 4), padding_mask=np.ones((2, 3))),
+            TypeError,
+            "MultiHeadAttention: padding_mask must be boolean, True for a real token, not float64",
+        ),
+        (
+            lambda: nn.MultiHeadAttention(4, 2)(mg.randn(2, 3, 4), padding_mask=np.ones((3, 2), bool)),
+            ValueError,
+            r"padding_mask has shape \(3, 2\), it must be \(2, 3\): the batch and the tokens",
         ),
         (lambda: nn.MultiHeadAttention(4, 2)([1.0]), TypeError, "query must be a Tensor or an ndarray, not list"),
         (lambda: nn.LearnedPositionalEncoding(1, 3)(X), ValueError, "2 tokens are more than max_tokens=1"),
