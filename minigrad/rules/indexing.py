@@ -25,7 +25,7 @@ def getitem(x, /, index):
 def put(x, /, index, shape):
     """Zeros of a shape, with x added at an index"""
     y = np.zeros(shape, x.dtype)
-    if _is_basic(index):
+    if _picks_once(index):
         y[index] = x
     else:
         y = _add(y, index, x)
@@ -45,11 +45,13 @@ def _beyond(name: str, x: Any, index: Any) -> IndexError:
     return IndexError(f"{name}: index {checks.shown(index)} is out of bounds for x of shape {x.shape}")
 
 
-def _is_basic(index: Any) -> bool:
-    """Whether an index picks no element twice, and a view will do: numbers, slices, None and an ellipsis."""
+def _picks_once(index: Any) -> bool:
+    """Whether an index picks no element twice: numbers, slices, None, an ellipsis, and masks."""
     for part in index if isinstance(index, tuple) else (index,):
         kind = type(part)
-        if kind not in FIXED and kind is not slice and (kind is bool or not isinstance(part, (int, np.integer))):
+        if kind in FIXED or kind is slice or (isinstance(part, np.ndarray) and part.dtype == np.bool_):
+            continue
+        if kind is bool or not isinstance(part, (int, np.integer)):
             return False
     return True
 
@@ -141,7 +143,7 @@ def overwrite(x, values, /, index):
 
 def _lasting(index: Any, shape: tuple[int, ...]) -> Any:
     """True for each value that is not overwritten by a later one."""
-    if _is_basic(index):
+    if _picks_once(index):
         return True
     writer = np.zeros(shape, np.int64)
     turn = np.arange(writer[index].size).reshape(writer[index].shape)
