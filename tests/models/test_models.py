@@ -129,6 +129,23 @@ def test_batch_norm_over_tokens_leaves_padding_out():
     np.testing.assert_allclose(norm(x, there).data[there], norm(x).data[there], rtol=1e-5)
 
 
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_every_batch_norm_of_an_encoder_leaves_padding_out(norm_first):
+    """So one more token of padding changes nothing."""
+    longer = mg.tensor(A(3, 6, 4).astype(np.float32))
+    there = np.arange(6) < np.array([3, 5, 1])[:, None]
+    found = []
+    for x, mask in ((longer, there), (longer[:, :5], there[:, :5])):
+        mg.seed(0)
+        encoder = Encoder(2, 4, 2, 6, norm="batch", norm_first=norm_first)
+        weights = encoder.attention_weights(x, padding_mask=mask)[0][..., :5, :5].data
+        found.append([encoder(x, padding_mask=mask)[mask].data, weights, *encoder.state_dict().values()])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    means = found[0][0].mean(0)  # of what the last norm made
+    np.testing.assert_allclose(means, 0, atol=1e-6)
+
+
 @pytest.mark.parametrize("norm", ["layer", "batch"])
 def test_a_padded_layer_has_the_right_gradients(norm):
     class Padded(mg.nn.Module):

@@ -193,6 +193,13 @@ def test_what_stands_at_padding_is_of_no_influence(content, need_weights, other)
         np.testing.assert_array_equal(a.data, b.data)
 
 
+def test_padding_hides_values_of_their_own_too():
+    layer, query, key, value = nn.MultiHeadAttention(4, 2), *(A(2, 3, 4).astype(np.float32) for _ in range(3))
+    y = layer(query, key, value, padding_mask=THERE).data
+    value[~THERE] = np.nan
+    np.testing.assert_array_equal(layer(query, key, value, padding_mask=THERE).data, y)
+
+
 def test_padding_mask_mask_and_is_causal_allow_what_all_of_them_allow():
     layer, x, mask = nn.MultiHeadAttention(4, 2), mg.randn(2, 3, 4), np.array([[1, 1, 1], [0, 1, 1], [1, 1, 1]], bool)
     for masks, allowed in [
