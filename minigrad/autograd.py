@@ -712,15 +712,16 @@ def backward(output: Tensor, gradient: Any = None, retain_graph: bool = False, c
     arrived = cast(dict[Tensor, Tensor], _pull([output], [gradient], None, retain_graph, create_graph))
     with _adding:
         for leaf, g in arrived.items():
-            if leaf.grad is not None:
-                if leaf.grad.shape != g.shape:
+            before = leaf._grad
+            if before is not None:
+                if before.shape != g.shape:
                     raise ValueError(
-                        f"a leaf of shape {leaf.shape} has a .grad of shape {leaf.grad.shape}: set it to None"
+                        f"a leaf of shape {leaf.shape} has a .grad of shape {before.shape}: set it to None"
                     )
                 with enable_grad() if create_graph else no_grad():
-                    arrived[leaf] = leaf.grad + g if create_graph else wrapped(np.asarray(leaf.grad._array + g._array))
+                    arrived[leaf] = before + g if create_graph else wrapped(np.asarray(before._array + g._array))
         for leaf, g in arrived.items():  # not before all sums are made: every leaf gets its gradient, or none does
-            leaf.grad = g
+            leaf._grad = g
     _local.reached = [weakref.ref(leaf) for leaf in arrived if leaf.is_parameter]
 
 

@@ -83,7 +83,7 @@ def wrapped(array: Array) -> Tensor:
     """A leaf of this very ndarray, without the questions of `Tensor(...)`, which take 0.3 µs."""
     tensor = Tensor.__new__(Tensor)
     tensor._array = array
-    tensor.grad = tensor.hooks = tensor.node = None
+    tensor._grad = tensor.hooks = tensor.node = None
     tensor._requires_grad = False
     return tensor
 
@@ -99,9 +99,6 @@ def owner(array: Array) -> Any:
     while isinstance(whose, np.ndarray) and (base := whose.base) is not None:
         whose = base
     return whose
-
-
-_WRITES = "writes into an array, which a graph cannot follow: bind the result to a name instead"
 
 
 def needs_float(what: str, dtype: np.dtype[Any]) -> None:
@@ -190,11 +187,11 @@ class Tensor(NDArrayOperatorsMixin):
     tensor([2., 4.])
     """
 
-    __slots__ = ("__weakref__", "_array", "_requires_grad", "grad", "hooks", "node")
+    __slots__ = ("__weakref__", "_array", "_grad", "_requires_grad", "hooks", "node")
 
     is_parameter = False  # nn.Parameter's is True
     _array: Array  # what `data` shows; the engine reads it here, 0.1 µs quicker
-    grad: Tensor | None
+    _grad: Tensor | None  # likewise what `grad` shows
     hooks: Hooks | None
     node: Node | None
 
@@ -202,7 +199,7 @@ class Tensor(NDArrayOperatorsMixin):
         if isinstance(data, Tensor) and data.requires_grad:
             raise TypeError(f"{type(self).__name__}(x) would cut x out of the graph: use x.detach() if that is meant")
         self._array = as_array(data)
-        self.grad = None
+        self._grad = None
         self.hooks = None
         self.node = None
         if requires_grad is not False:
@@ -239,6 +236,38 @@ class Tensor(NDArrayOperatorsMixin):
         if self._requires_grad:
             needs_float("data of a tensor that requires a gradient", array.dtype)
         self._array = array
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that backward has added up, of this tensor's shape and dtype; None before, and again to forget.
+
+        May be set, to numbers of this shape: a Tensor of this dtype is taken as it is, anything else is copied.
+        """
+        return self._grad
+
+    @grad.setter
+    def grad(self, gradient: ArrayLike | Tensor | None) -> None:
+        self._grad = None if gradient is None else self._as_gradient(gradient)
+
+    def _as_gradient(self, given: Any) -> Tensor:
+        if self.node is not None:
+            raise ValueError(
+                "grad can be set on leaves only: mg.autograd.grad(y, x) gives the gradient of any x, and "
+                "x.register_hook(f) changes it on its way"
+            )
+        needs_float("grad", self.dtype)
+        try:
+            g = given if isinstance(given, Tensor) else np.array(given)
+        except ValueError:
+            g = np.array(None)
+        if g.dtype.kind not in "fiu":
+            what = g.dtype.name if isinstance(given, Tensor | np.ndarray) else checks.shown(given)
+            raise TypeError(f"grad must be real numbers of shape {self.shape}, {self.dtype.name}, not {what}")
+        if g.shape != self.shape:
+            raise ValueError(f"grad must have the shape {self.shape} of its tensor, {self.dtype.name}, not {g.shape}")
+        if isinstance(g, Tensor):
+            return g if g.dtype == self.dtype else g.astype(self.dtype)
+        return wrapped(g.astype(self.dtype, copy=False))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -369,7 +398,7 @@ class Tensor(NDArrayOperatorsMixin):
                 f"np.{ufunc.__name__}.{method} is not defined on Tensors: use np.sum, np.prod, np.cumsum, ... instead"
             )
         if "out" in kwargs:
-            raise TypeError(f"np.{ufunc.__name__}: out= {_WRITES}")
+            return _write(ufunc, inputs, kwargs)
         if handler is None:
             raise TypeError(_no_rule(ufunc))
         try:
@@ -379,10 +408,10 @@ class Tensor(NDArrayOperatorsMixin):
 
     def __array_function__(self, function: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
         handler = HANDLERS.get(function)
+        if kwargs.get("out") is not None:
+            return _write(function, args, kwargs)
         if handler is None:
             raise TypeError(_no_rule(function))
-        if kwargs.get("out") is not None:
-            raise TypeError(f"np.{function.__name__}: out= {_WRITES}")
         return handler(*args, **kwargs)
 
     # ---- sequence ----
@@ -412,7 +441,7 @@ class Tensor(NDArrayOperatorsMixin):
         """Another tensor of the same array, at the same place in the graph."""
         copy = type(self).__new__(type(self))
         copy._array, copy._requires_grad = self._array, self._requires_grad
-        copy.grad, copy.hooks, copy.node = self.grad, self.hooks, self.node
+        copy._grad, copy.hooks, copy.node = self._grad, self.hooks, self.node
         return copy
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
@@ -420,7 +449,7 @@ class Tensor(NDArrayOperatorsMixin):
             raise TypeError("only leaves can be deep-copied, not a tensor in a graph: copy x.detach() instead")
         copy = type(self).__new__(type(self))
         Tensor.__init__(copy, self._array.copy(), self._requires_grad)
-        copy.grad = None if self.grad is None else Tensor(self.grad.data.copy())
+        copy._grad = None if self._grad is None else Tensor(self._grad.data.copy())
         memo[id(self)] = copy
         return copy
 
@@ -471,6 +500,33 @@ def _one(args: tuple[Any, ...]) -> Any:
     return args[0] if len(args) == 1 else args
 
 
+def _write(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """function(*args, out=array) as of arrays, if its Tensors are constants: then the graph has nothing to follow."""
+    from minigrad.autograd import is_grad_enabled  # here, for the engine stands on this file
+
+    def constants(x: Any) -> Any:
+        if isinstance(x, Tensor):
+            if x.requires_grad and is_grad_enabled():
+                raise TypeError(
+                    f"{_named(function)}: out= writes into an array, which a graph cannot follow: bind the result to a "
+                    "name instead, or x.detach() if no gradient is to flow there"
+                )
+            return x._array
+        return type(x)(map(constants, x)) if type(x) in (list, tuple) else x
+
+    outs = kwargs["out"] if isinstance(kwargs["out"], tuple) else (kwargs["out"],)
+    if any(isinstance(out, Tensor) for out in outs):
+        raise TypeError(
+            f"{_named(function)}: out= writes into a Tensor, which a graph cannot follow: bind the result to a name "
+            "instead, or out=x.data changes the array outside of the graph"
+        )
+    return function(*constants(args), **{name: constants(x) for name, x in kwargs.items()})
+
+
+def _named(function: Any) -> str:
+    return f"{(getattr(function, '__module__', None) or 'np').replace('numpy', 'np')}.{function.__name__}"
+
+
 def _no_rule(function: Any) -> str:
-    name = f"{(getattr(function, '__module__', None) or 'np').replace('numpy', 'np')}.{function.__name__}"
+    name = _named(function)
     return f"{name} has no derivative rule: add one with @mg.rule({name}), or leave the graph with tensor.data"

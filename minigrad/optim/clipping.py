@@ -26,7 +26,7 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
     if not np.isfinite(norm):
         raise ValueError(f"clip_grad_norm_: the gradients' norm is {norm}: look for the first NaN or infinity")
     if norm > max_norm:
-        for g in gradients:
+        for g in {id(g): g for g in gradients}.values():  # two parameters may have been given one gradient
             g *= max_norm / norm
     return norm
 
@@ -45,4 +45,4 @@ def _gradients(name: str, parameters: Iterable[Tensor]) -> list[Array]:
     for p in parameters:
         if not isinstance(p, Tensor):
             raise TypeError(f"{name}: parameters must be Tensors, not {checks.shown(p)}: pass model.parameters()")
-    return [p.grad.data for p in parameters if p.grad is not None]
+    return [p.grad.data for p in dict.fromkeys(parameters) if p.grad is not None]

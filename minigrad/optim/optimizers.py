@@ -57,9 +57,9 @@ class Buffer:
         """Take the gradients over; gives which parameters have one. ValueError if one does not fit."""
         present = []
         for i, (p, (value, gradient, shape)) in enumerate(zip(self.parameters, self.views, strict=True)):
-            if p.grad is None:
+            if p._grad is None:
                 continue
-            g = p.grad._array
+            g = p._grad._array
             if p._array is not value:  # somebody gave the parameter another array: take its values over
                 if p.shape != shape or p.dtype != value.dtype:
                     raise ValueError(
@@ -144,7 +144,7 @@ class Optimizer:
         """Forget the gradients: `.grad` becomes None."""
         for group in self.param_groups:
             for p in group["params"]:
-                p.grad = None
+                p._grad = None
 
     def step(self) -> None:
         """Change each parameter that has a gradient."""
