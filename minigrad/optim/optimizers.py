@@ -7,19 +7,23 @@ gradient stays as it is in that step, and so do its averages.
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
 import warnings
 import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.lib import array_utils
 
 from minigrad import checks
 from minigrad.autograd import reached_parameters
 from minigrad.tensor import Array, Tensor
 
 _held: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()  # what any optimiser has, by id
+_NO_LIST = (np.ndarray, dict, set, frozenset, str)  # what can be iterated over, and gives no parameters in an order
 _CHUNK = 1 << 17  # numbers updated at a time, which stay in the cache: 1.5 times as fast for 4.7 million of them
 
 
@@ -53,28 +57,44 @@ class Buffer:
             p.data = value
             _held[id(p)] = p
 
-    def gather(self) -> list[int]:
-        """Take the gradients over; gives which parameters have one. ValueError if one does not fit."""
-        present = []
+    def recall(self, i: int, other: Buffer, j: int) -> None:
+        """Remember of parameter i what another buffer remembers of it as its parameter j."""
+        self.steps[i] = other.steps[j]
+        for name, array in self.memory.items():
+            array[self.slices[i]] = other.memory[name][other.slices[j]]
+
+    def gather(self) -> tuple[list[int], list[int]]:
+        """Take the gradients over; gives which parameters have one, and which of these have got another array.
+
+        ValueError if one does not fit.
+        """
+        present: list[int] = []
+        replaced: list[int] = []
         for i, (p, (value, gradient, shape)) in enumerate(zip(self.parameters, self.views, strict=True)):
             if p._grad is None:
                 continue
             g = p._grad._array
-            if p._array is not value:  # somebody gave the parameter another array: take its values over
+            if p._array is not value:
                 if p.shape != shape or p.dtype != value.dtype:
                     raise ValueError(
                         f"a parameter is {p.shape} {p.dtype.name}, and the optimiser has {shape} {value.dtype.name} "
                         "for it: build it after any conversion"
                     )
-                value[...] = p._array
-                p.data = value
+                replaced.append(i)
             if g.shape != shape:
                 raise ValueError(
                     f"a parameter is {shape} {value.dtype.name}, its gradient {g.shape}: they must be equal"
                 )
             gradient[...] = g
             present.append(i)
-        return present
+        return present, replaced
+
+    def take_over(self, replaced: list[int]) -> None:
+        """Bring the values of these parameters' arrays into the buffer."""
+        for i in replaced:
+            p, value = self.parameters[i], self.views[i][0]
+            value[...] = p._array
+            p.data = value
 
     def count(self, present: list[int]) -> list[tuple[slice, int]]:
         """One more step for these parameters; gives the longest stretches of the buffer of as many steps, and these."""
@@ -89,52 +109,161 @@ class Buffer:
         return runs
 
 
+def _same(now: list[Tensor], before: list[Tensor]) -> bool:
+    """Whether these are the same parameters: == would compare their numbers."""
+    return len(now) == len(before) and all(map(operator.is_, now, before))
+
+
 class Optimizer:
     """What the optimisers share: groups of parameters with options of their own, and state that can be saved.
 
     parameters: leaf tensors, or dicts {"params": [...], "lr": ...} with options that differ from the others'. The
-    groups with their options are in `param_groups`; changing an option there takes effect at the next step.
-    The parameters' arrays become views into a buffer of the optimiser's; change them in place (p.data[...] = v).
+    groups are in `param_groups`; an option that is changed there, a parameter put into a group or taken out of it, takes
+    effect at the next step. A parameter stands in one place: ValueError otherwise.
+    The parameters' arrays become views into a buffer of the optimiser's; change them in place (p.data[...] = v). So two
+    that share memory would part, and are refused: what is tied is one Parameter in both places.
     """
 
     memories: tuple[str, ...] = ()
 
     def __init__(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]], options: dict[str, Any]) -> None:
         name = type(self).__name__
-        if not isinstance(parameters, Iterable) or isinstance(parameters, Tensor | np.ndarray | dict):
+        if not isinstance(parameters, Iterable) or isinstance(parameters, Tensor | np.ndarray | dict | set | frozenset):
             raise TypeError(
                 f"{name} needs a list of parameters, not {type(parameters).__name__}: pass model.parameters()"
             )
         if not isinstance(options, dict):
             raise TypeError(f"{name}: options must be a dict of the options' defaults, not {checks.shown(options)}")
         given: list[Any] = list(parameters)
-        groups: list[dict[str, Any]]
         groups = given if given and all(isinstance(g, dict) for g in given) else [{"params": given}]
-        self.param_groups: list[dict[str, Any]] = []
-        seen: set[int] = set()
-        for group in groups:
-            unknown = group.keys() - options.keys() - {"params"}
-            if unknown or "params" not in group:
-                raise ValueError(f"{name}: a group has 'params' and maybe {', '.join(options)}, not {', '.join(group)}")
-            unique = [p for p in {id(p): p for p in group["params"]}.values() if id(p) not in seen]
-            seen |= {id(p) for p in unique}
-            for p in unique:
-                if not isinstance(p, Tensor) or p.node is not None or p.dtype.kind != "f":
-                    raise TypeError(
-                        f"{name} needs floating-point leaf tensors, not {type(p).__name__}: pass model.parameters()"
-                    )
-                if p.dtype == np.float16:
-                    raise TypeError(f"{name}: in float16 small changes are lost: keep the parameters in float32")
-            self.param_groups.append({**options, **group, "params": unique})
-            self._check(**{key: value for key, value in self.param_groups[-1].items() if key != "params"})
-        if not seen:
-            raise ValueError(f"{name} got no parameters: model.parameters() is empty, or was used up before")
+        self._defaults = options
         self._checked = False  # whether a first step has looked for what was forgotten
-        self.buffers = [
-            (group, Buffer([p for p in group["params"] if p.dtype == dtype], self.memories))
-            for group in self.param_groups
-            for dtype in dict.fromkeys(p.dtype for p in group["params"])
-        ]
+        self._laid_out: list[
+            tuple[dict[str, Any], list[Tensor]]
+        ] = []  # the groups as they were when they were laid out
+        self._all: list[Tensor] = []
+        self.buffers: list[tuple[dict[str, Any], Buffer]] = []
+        self.param_groups: list[dict[str, Any]] = [dict(group) for group in groups]
+        if not self._parameters():
+            raise ValueError(f"{name} got no parameters: model.parameters() is empty, or was used up before")
+
+    def add_param_group(self, group: dict[str, Any]) -> None:
+        """Train more parameters from the next step on: group is {"params": [...]}, maybe with options of their own.
+
+        >>> import numpy as np, minigrad as mg
+        >>> body, head = mg.nn.Linear(2, 2), mg.nn.Linear(2, 1)
+        >>> optimizer = mg.optim.SGD(head.parameters(), lr=0.1)
+        >>> optimizer.add_param_group({"params": body.parameters(), "lr": 0.01})
+        >>> [len(group["params"]) for group in optimizer.param_groups]
+        [2, 2]
+        """
+        if not isinstance(group, dict):
+            raise TypeError(
+                f"add_param_group: group must be a dict {{'params': [...], ...}}, not {checks.shown(group)}"
+            )
+        self.param_groups.append(dict(group))
+        try:
+            self._parameters()
+        except BaseException:
+            self.param_groups.pop()
+            raise
+
+    def _parameters(self) -> list[Tensor]:
+        """The parameters of all groups; whatever has been changed in `param_groups` is taken over first."""
+        if len(self.param_groups) != len(self._laid_out) or not all(
+            group is known and type(group.get("params")) is list and _same(group["params"], parameters)
+            for group, (known, parameters) in zip(self.param_groups, self._laid_out, strict=True)
+        ):
+            self._lay_out()
+        return self._all
+
+    def _lay_out(self) -> None:
+        """Bring the parameters that now stand in `param_groups` into buffers; nothing changes if one does not fit."""
+        before = {id(group): parameters for group, parameters in self._laid_out}
+        completed = [self._completed(i, group, id(group) in before) for i, group in enumerate(self.param_groups)]
+        places: dict[int, str] = {}
+        for i, group in enumerate(completed):
+            for j, p in enumerate(group["params"]):
+                place = f"parameter {j} of group {i}"
+                if places.setdefault(id(p), place) != place:
+                    raise ValueError(
+                        f"{type(self).__name__}: {place}, of shape {p.shape}, is also {places[id(p)]}, and would be "
+                        "changed twice in a step: let it stand in one place, as in list(dict.fromkeys(parameters))"
+                    )
+        self._refuse_shared_memory([group["params"] for group in completed])
+        known = {id(p): (buffer, i) for _, buffer in self.buffers for i, p in enumerate(buffer.parameters)}
+        buffers = []
+        for group, new in zip(self.param_groups, completed, strict=True):
+            group.update(new)
+            if id(group) in before and _same(new["params"], before[id(group)]):
+                buffers += [(owner, buffer) for owner, buffer in self.buffers if owner is group]
+                continue
+            for dtype in dict.fromkeys(p.dtype for p in new["params"]):
+                buffer = Buffer([p for p in new["params"] if p.dtype == dtype], self.memories)
+                for i, p in enumerate(buffer.parameters):
+                    if id(p) in known:
+                        buffer.recall(i, *known[id(p)])
+                buffers.append((group, buffer))
+        self.buffers = buffers
+        self._laid_out = [(group, list(group["params"])) for group in self.param_groups]
+        self._all = [p for _, parameters in self._laid_out for p in parameters]
+
+    def _completed(self, i: int, group: Any, known: bool) -> dict[str, Any]:
+        """Group i with a list of its parameters and, unless it is known, the defaults of what it leaves out."""
+        name = type(self).__name__
+        if not isinstance(group, dict):
+            raise TypeError(f"{name}: group {i} must be a dict {{'params': [...], ...}}, not {checks.shown(group)}")
+        if "params" not in group or not group.keys() <= {"params", *self._defaults}:
+            raise self._misnamed(group)
+        options = group if known else self._defaults | group
+        self._options(options)
+        parameters = [group["params"]] if isinstance(group["params"], Tensor) else group["params"]
+        if not isinstance(parameters, Iterable) or isinstance(parameters, _NO_LIST):
+            raise TypeError(
+                f"{name}: the params of group {i} must be a list of parameters, not {checks.shown(parameters)}"
+            )
+        parameters = list(parameters)
+        for p in parameters:
+            if not isinstance(p, Tensor) or p.node is not None or p.dtype.kind != "f":
+                raise TypeError(
+                    f"{name} needs floating-point leaf tensors, not {type(p).__name__}: pass model.parameters()"
+                )
+            if p.dtype == np.float16:
+                raise TypeError(f"{name}: in float16 small changes are lost: keep the parameters in float32")
+        return {**options, "params": parameters}
+
+    def _options(self, group: dict[str, Any]) -> dict[str, Any]:
+        """The options of a group, as Python's numbers: NumPy's would make float64 of float32 on the way."""
+        options = {
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in group.items()
+            if name != "params"
+        }
+        if options.keys() != self._defaults.keys():
+            raise self._misnamed(group)
+        self._check(**options)
+        return options
+
+    def _misnamed(self, group: dict[str, Any]) -> ValueError:
+        options, given = ", ".join(self._defaults), ", ".join(map(str, group))
+        return ValueError(f"{type(self).__name__}: a group has 'params' and maybe {options}, not {given}")
+
+    def _refuse_shared_memory(self, groups: list[list[Tensor]]) -> None:
+        """Refuse parameters of which one was given the memory of another: in the buffer they would part."""
+        placed = [(i, j, p._array) for i, group in enumerate(groups) for j, p in enumerate(group) if p.size]
+        bounds = sorted((*array_utils.byte_bounds(array), n) for n, (_, _, array) in enumerate(placed))
+        for k, (_, end, n) in enumerate(bounds):
+            for start, _, m in itertools.islice(bounds, k + 1, None):
+                if start >= end:
+                    break
+                (i, j, first), (g, h, second) = sorted((placed[n], placed[m]), key=lambda place: place[:2])
+                if np.shares_memory(first, second):
+                    raise ValueError(
+                        f"{type(self).__name__}: parameter {j} of group {i} and parameter {h} of group {g} share "
+                        "memory (one's .data was given to the other, or one array to both), and a step would part "
+                        "them: to tie them, put one Parameter in both places (b.weight = a.weight); to part them, "
+                        "give one a copy (b.data = a.data.copy())"
+                    )
 
     def _check(self, lr: float, weight_decay: float, **_: Any) -> None:
         """Refuse options that make no sense."""
@@ -142,30 +271,33 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Forget the gradients: `.grad` becomes None."""
-        for group in self.param_groups:
-            for p in group["params"]:
-                p._grad = None
+        for p in self._parameters():
+            p._grad = None
 
     def step(self) -> None:
         """Change each parameter that has a gradient."""
+        parameters = self._parameters()
         if not self._checked:
-            self._look_for_mistakes()
-        for group in self.param_groups:
-            self._check(**{name: value for name, value in group.items() if name != "params"})
-        gathered = [(group, buffer, buffer.gather()) for group, buffer in self.buffers]  # all fit, or nothing changes
-        for group, buffer, present in gathered:
+            self._look_for_mistakes(parameters)
+        options = {id(group): self._options(group) for group in self.param_groups}
+        gathered = [(group, buffer, *buffer.gather()) for group, buffer in self.buffers]  # all fit, or nothing changes
+        if any(replaced for *_, replaced in gathered):
+            self._refuse_shared_memory([group for _, group in self._laid_out])
+            for _, buffer, _, replaced in gathered:
+                buffer.take_over(replaced)
+        for group, buffer, present, _ in gathered:
             arrays = [buffer.memory[name] for name in self.memories]
             for part, step in buffer.count(present):
                 for start in range(part.start, part.stop, _CHUNK):
                     chunk = slice(start, min(start + _CHUNK, part.stop))
                     memories = (array[chunk] for array in arrays)
-                    self._update(group, buffer.values[chunk], buffer.gradients[chunk], step, *memories)
+                    self._update(options[id(group)], buffer.values[chunk], buffer.gradients[chunk], step, *memories)
 
-    def _look_for_mistakes(self) -> None:
+    def _look_for_mistakes(self, parameters: list[Tensor]) -> None:
         """Warn, in the first step, of what would be a silent mistake in all of them."""
         name = type(self).__name__
-        own = {id(p) for group in self.param_groups for p in group["params"]}
-        if all(p.grad is None for group in self.param_groups for p in group["params"]):
+        own = {id(p) for p in parameters}
+        if all(p.grad is None for p in parameters):
             warnings.warn(
                 f"{name}: no parameter has a gradient, so this step changes nothing: call loss.backward() before it "
                 "(and zero_grad() before that)",
@@ -189,13 +321,15 @@ class Optimizer:
         raise TypeError(f"{type(self).__name__} does not say how to update")
 
     def _arrays(self) -> dict[str, Array]:
+        self._parameters()
         arrays = ({**buffer.memory, "steps": buffer.steps} for _, buffer in self.buffers)
         return {f"{i}.{name}": array for i, named in enumerate(arrays) for name, array in named.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Copies of all that a resumed run needs beside the parameters."""
+        arrays = self._arrays()
         rates = {f"lr.{i}": group["lr"] for i, group in enumerate(self.param_groups)}
-        return rates | {name: array.copy() for name, array in self._arrays().items()}
+        return rates | {name: array.copy() for name, array in arrays.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of the same optimiser on the same parameters; ValueError if it does not fit.
@@ -348,7 +482,7 @@ class Adam(Optimizer):
         m, v = memories
         if group["weight_decay"]:
             self._decay(group, p, g)
-        b1, b2 = group["betas"]
+        b1, b2 = map(float, group["betas"])
         bias = math.sqrt(1 - b2**step)
         m *= b1
         m += (1 - b1) * g

@@ -86,7 +86,9 @@ def test_parameters_that_got_another_array_are_taken_over():
 
 def test_shared_parameters_are_updated_once():
     p = nn.Parameter(np.ones(1))
-    optimizer = optim.SGD([p, p], lr=1.0)
+    model = nn.Module()
+    model.weight = model.tied = p
+    optimizer = optim.SGD(model.parameters(), lr=1.0)
     np.sum(p).backward()
     optimizer.step()
     assert p.item() == 0
@@ -207,6 +209,7 @@ def test_clipping_leaves_small_gradients_alone():
         (lambda: optim.OneCycleLR(sgd(), 10, pct_start=1.0), ValueError, "pct_start must lie between 0 and 1, not 1.0"),
         (lambda: optim.RMSprop([nn.Parameter(1.0)], alpha=1.0), ValueError, "alpha must be from 0 to below 1, not 1.0"),
         (lambda: optim.Adam(nn.Linear(2, 2)), TypeError, "needs a list of parameters, not Linear"),
+        (lambda: optim.SGD({nn.Parameter(1.0)}), TypeError, "SGD needs a list of parameters, not set"),
         (lambda: optim.SGD([nn.Parameter(np.ones(1, np.float16))]), TypeError, "in float16 small changes are lost"),
         (lambda: optim.clip_grad_norm_([], 0), ValueError, "max_norm must be a positive number, not 0"),
         (lambda: optim.Adam([nn.Parameter(1.0)]).load_state_dict({"lr": 1.0}), ValueError, "does not fit Adam"),
