@@ -33,7 +33,7 @@ from collections.abc import (
 )
 from contextlib import ContextDecorator
 from operator import attrgetter
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -105,12 +105,23 @@ def vertex(x: Tensor) -> Vertex:
 # ---- recording -------------------------------------------------------------------------------------------------------
 
 
+class Stray(NamedTuple):
+    """A leaf of a module that backward gave a gradient, though nobody makes use of it."""
+
+    leaf: weakref.ref[Tensor]
+    shape: tuple[int, ...]
+    beside: list[weakref.ref[Tensor]]  # held leaves that got one in the same pass
+
+
+_held: dict[int, weakref.ref[Tensor]] = {}  # by id, the leaves of hold
+
+
 class _Local(threading.local):
     """What belongs to one thread."""
 
     def __init__(self) -> None:
         self.recomputing = False  # whether a checkpoint runs its function again: then nothing is to be counted twice
-        self.reached: list[weakref.ref[Tensor]] = []  # the parameters that the last backward pass gave a gradient
+        self.strays: list[Stray] = []  # what take_strays gives
 
 
 _local = _Local()
@@ -219,9 +230,37 @@ class recomputing(ContextDecorator):  # noqa: N801
         _local.recomputing = self.before
 
 
-def reached_parameters() -> list[Tensor]:
-    """The parameters that the last backward pass in this thread gave a gradient, as far as they are still there."""
-    return [leaf for reference in _local.reached if (leaf := reference()) is not None]
+def hold(leaf: Tensor) -> None:
+    """From now on somebody makes use of the gradient of this leaf, as an optimiser does."""
+    key, forget = id(leaf), _held.pop
+    _held[key] = weakref.ref(leaf, lambda _: forget(key, None))
+
+
+def take_strays(leaves: Iterable[Tensor]) -> list[Stray]:
+    """The strays of backward passes in this thread that reached one of these leaves, and that are not held since.
+
+    Of those that are gone by now, the last pass's alone.
+    """
+    if not _local.strays:
+        return []
+    ids = set(map(id, leaves))
+    found: list[Stray] = []
+    others: list[Stray] = []
+    for stray in _local.strays:
+        concerned = any(id(leaf) in ids for reference in stray.beside if (leaf := reference()) is not None)
+        (found if concerned else others).append(stray)
+    _local.strays = others
+    return [stray for stray in found if (leaf := stray.leaf()) is None or id(leaf) not in _held]
+
+
+def _note_strays(arrived: dict[Tensor, Tensor]) -> None:
+    strays = [leaf for leaf in arrived if id(leaf) not in _held and leaf.is_parameter]
+    if strays or _local.strays:
+        before = [(stray, stray.leaf()) for stray in _local.strays]
+        _local.strays = [stray for stray, leaf in before if leaf is not None and leaf not in arrived]
+        beside = [weakref.ref(leaf) for leaf in arrived if id(leaf) in _held]
+        if beside:
+            _local.strays += [Stray(weakref.ref(leaf), leaf.shape, beside) for leaf in strays]
 
 
 def is_recomputing() -> bool:
@@ -722,7 +761,7 @@ def backward(output: Tensor, gradient: Any = None, retain_graph: bool = False, c
                     arrived[leaf] = before + g if create_graph else wrapped(np.asarray(before._array + g._array))
         for leaf, g in arrived.items():  # not before all sums are made: every leaf gets its gradient, or none does
             leaf._grad = g
-    _local.reached = [weakref.ref(leaf) for leaf in arrived if leaf.is_parameter]
+    _note_strays(arrived)
 
 
 def grad(
