@@ -135,6 +135,7 @@ class Optimizer:
         given: list[Any] = list(parameters)
         groups = given if given and all(isinstance(g, dict) for g in given) else [{"params": given}]
         self._defaults = options
+        self.scheduled: Any = None  # what its latest schedule notes here
         self._has_learned = False
         self._told: set[tuple[tuple[int, ...], ...]] = set()  # the shapes of those that were gone, and warned of
         self._laid_out: list[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,44 +15,85 @@ from minigrad.optim.optimizers import Optimizer
 MOST_STEPS = (1 << 63) - 1  # what a file can hold
 
 
+@dataclass
+class Rates:
+    """What a schedule sets; the optimiser keeps those of its latest one.
+
+    by: the name of the schedule. of: each group, its rate before it is multiplied, and what it was set to last.
+    """
+
+    by: str
+    of: list[tuple[dict[str, Any], float, float]]
+
+
 class Schedule:
-    """What the schedules share; `step()` after each step of the optimiser (or each epoch, if that is the unit)."""
+    """What the schedules share; `step()` after each step of the optimiser (or each epoch, if that is the unit).
+
+    The optimiser's rates are the ones that are multiplied; of a group that is added later, the one that it has then. An
+    optimiser has one schedule: a new one goes on from the same rates as the old one, which must not step any more.
+    """
 
     def __init__(self, optimizer: Optimizer) -> None:
+        name = type(self).__name__
         if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"{type(self).__name__}: optimizer must be an Optimizer, not {checks.shown(optimizer)}")
+            raise TypeError(f"{name}: optimizer must be an Optimizer, not {checks.shown(optimizer)}")
         self.optimizer = optimizer
-        self.rates = [float(group["lr"]) for group in optimizer.param_groups]
         self.steps = 0
+        optimizer._parameters()
+        before: Rates | None = optimizer.scheduled
+        # a rate that is no longer as the schedule before had set it was meant by whoever changed it
+        self._rates = Rates(name, [entry for entry in before.of if entry[0]["lr"] == entry[2]] if before else [])
         self._set()
+        optimizer.scheduled = self._rates
 
     def factor(self, step: int) -> float:
         """What the rates are multiplied with at this step, counted from 0."""
         raise TypeError(f"{type(self).__name__} has no factor method: define factor(self, step)")
 
+    def _full(self) -> list[float]:
+        """The rate of each group that there is now, before it is multiplied."""
+        self.optimizer._parameters()  # groups put there by hand are completed
+        known = {id(group): full for group, full, _ in self._rates.of}
+        return [known.get(id(group), float(group["lr"])) for group in self.optimizer.param_groups]
+
     def _set(self) -> None:
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * self.factor(self.steps)
+        factor = self.factor(self.steps)
+        self._rates.of = [
+            (group, full, full * factor) for group, full in zip(self.optimizer.param_groups, self._full(), strict=True)
+        ]
+        for group, _, now in self._rates.of:
+            group["lr"] = now
+
+    def _refuse_if_replaced(self) -> None:
+        latest = self.optimizer.scheduled
+        if latest is not self._rates:
+            raise ValueError(
+                f"{type(self).__name__}: {latest.by}, made since for the same optimiser, sets its rates now, and two "
+                "would overwrite each other's: for both at once, define one Schedule whose factor(step) is the product "
+                "of theirs"
+            )
 
     def step(self) -> None:
         """On to the next step's rates."""
+        self._refuse_if_replaced()
         self.steps += 1
         self._set()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"steps": self.steps, **{f"rate.{i}": rate for i, rate in enumerate(self.rates)}}
+        return {"steps": self.steps, **{f"rate.{i}": rate for i, rate in enumerate(self._full())}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of the same schedule; ValueError if it does not fit, and then nothing changes."""
         if not isinstance(state, Mapping):
             raise TypeError(f"{type(self).__name__}: state must be a dict of state_dict(), not {checks.shown(state)}")
+        self._refuse_if_replaced()
         own = self.state_dict()
         if state.keys() != own.keys():
             raise ValueError(
                 f"this state does not fit {type(self).__name__}: it has {', '.join(state)}, expected {', '.join(own)}"
             )
         steps, *rates = (state[name] for name in own)
-        if not isinstance(steps, int | np.integer) or isinstance(steps, bool) or steps < 0:
+        if not isinstance(steps, int | np.integer) or isinstance(steps, bool) or not 0 <= steps <= MOST_STEPS:
             raise ValueError(
                 f"this state does not fit {type(self).__name__}: steps must be a whole number from 0 on, not {steps!r}"
             )
@@ -59,7 +101,8 @@ class Schedule:
             raise ValueError(
                 f"this state does not fit {type(self).__name__}: rates must be finite and not negative, not {rates}"
             )
-        self.steps, self.rates = int(steps), [float(rate) for rate in rates]
+        self.steps = int(steps)
+        self._rates.of = [(g, float(rate), 0.0) for g, rate in zip(self.optimizer.param_groups, rates, strict=True)]
         self._set()
 
 
@@ -137,9 +180,11 @@ class OneCycleLR(Schedule):
         super().__init__(optimizer)
 
     def factor(self, step: int) -> float:
-        if step <= self.top:
+        if step < self.top:
             return _cosine(self.first, 1.0, step / self.top)
-        return _cosine(1.0, self.last, min((step - self.top) / (self.end - self.top), 1.0))
+        if step < self.end:
+            return _cosine(1.0, self.last, (step - self.top) / (self.end - self.top))
+        return self.last
 
 
 def _cosine(start: float, end: float, share: float) -> float:
