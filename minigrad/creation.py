@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,8 @@ from minigrad.tensor import Tensor, as_array
 
 _generator: np.random.Generator | None = None  # made when it is first asked for: importing NumPy's takes 10 ms
 _lock = threading.Lock()
-_of_thread = threading.local()  # .generator: of a thread that called seed itself
+_forks = 0  # how many children were forked since it was seeded
+_of_thread = threading.local()  # .generator and .forks: the same of a thread that called seed itself
 
 
 def seed(n: int | None = None) -> None:
@@ -22,12 +24,18 @@ def seed(n: int | None = None) -> None:
 
     In any other thread than the main one, that thread gets a generator of its own, so that several may each train a
     model; a thread that calls nothing draws from the main one's.
+
+    A forked child draws other numbers than its parent and its siblings, and the same ones again in another run: they
+    follow from the state of the parent's generator and how many forks there were since it was seeded. A generator of
+    your own goes into each child as it is: hand them those of rng.spawn.
     """
     if n is not None:
         checks.whole("seed", n=n)
+    global _forks
     if threading.current_thread() is not threading.main_thread():
-        _of_thread.generator = np.random.default_rng(n)
+        _of_thread.generator, _of_thread.forks = np.random.default_rng(n), 0
         return
+    _forks = 0
     default_generator().bit_generator.state = np.random.default_rng(n).bit_generator.state
 
 
@@ -41,6 +49,29 @@ def default_generator() -> np.random.Generator:
         if _generator is None:
             _generator = np.random.default_rng()
         return _generator
+
+
+def _before_fork() -> None:
+    global _forks
+    _lock.acquire()  # so that no child has it held by a thread that is not there, and no two have one number
+    _forks += 1
+    _of_thread.forks = getattr(_of_thread, "forks", 0) + 1
+
+
+def _in_child() -> None:
+    """Start the generators anew, in place, as layers may hold them: two children's dropout must not be the same.
+
+    Not from the system's entropy, as Python's own: the same seed then gives the same children again.
+    """
+    for copied, forks in ((_generator, _forks), (getattr(_of_thread, "generator", None), _of_thread.forks)):
+        if copied is not None:
+            entropy = [*copied.bit_generator.state["state"].values(), forks]
+            copied.bit_generator.state = np.random.default_rng(entropy).bit_generator.state
+    _lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_lock.release, after_in_child=_in_child)
 
 
 def generator(name: str, rng: np.random.Generator | None) -> np.random.Generator:

@@ -75,7 +75,20 @@ class DataLoader:
 
         A pass that was left by `break` is at hand until the next one begins.
         """
-        return {"generator": self._generator().bit_generator.state, "left": self._left.copy()}
+        return {
+            "generator": self._generator().bit_generator.state,
+            "left": self._left.copy(),
+            **self._options(),
+        }
+
+    def _options(self) -> dict[str, Any]:
+        """What the batches to come depend on, beside the generator and what is left."""
+        return {
+            "length": len(self.arrays[0]),
+            "batch_size": self.batch_size,
+            "shuffle": bool(self.shuffle),
+            "drop_last": bool(self.drop_last),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there, with the generator too; ValueError for a state that does not fit, and nothing changes."""
@@ -84,8 +97,18 @@ class DataLoader:
         n = len(self.arrays[0])
         drawn_from = self._generator().bit_generator
         left = np.asarray(state.get("left"))
-        if state.keys() != {"generator", "left"} or left.ndim != 1 or left.dtype.kind != "i":
-            raise ValueError(f"this state does not fit DataLoader: it has {', '.join(state)}, expected generator, left")
+        own = self.state_dict()
+        if state.keys() != own.keys() or left.ndim != 1 or left.dtype.kind != "i":
+            raise ValueError(
+                f"this state does not fit DataLoader: it has {', '.join(map(str, state))}, expected {', '.join(own)}"
+            )
+        other = [
+            f"{name} is {checks.shown(state[name])} in it, and {value!r} here"
+            for name, value in self._options().items()
+            if not np.array_equal(state[name], value)
+        ]
+        if other:
+            raise ValueError(f"this state does not fit DataLoader: {', '.join(other)}")
         if left.size and not (left.min() >= 0 and left.max() < n):
             raise ValueError(f"this state does not fit DataLoader: it is of other data than these {n}")
         try:

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import os
 import subprocess
 import sys
 import threading
@@ -115,6 +116,131 @@ def test_an_error_under_no_grad_in_one_thread_changes_no_other():
     with mg.no_grad():
         assert side_by_side(fails, fails) == [True, True]
         assert not mg.is_grad_enabled()
+
+
+FORKED = """
+import os, sys, threading, time
+import numpy as np, minigrad as mg
+
+def children(n, draw):
+    "What draw gives in each of n forked children."
+    found = []
+    for _ in range(n):
+        r, w = os.pipe()
+        child = os.fork()
+        if not child:
+            os.write(w, draw().tobytes())
+            os._exit(0)
+        os.close(w)
+        with open(r, "rb") as pipe:
+            found.append(np.frombuffer(pipe.read(), np.float32))
+        assert os.waitpid(child, 0)[1] == 0
+    return found
+
+def distinct(found):
+    return len({x.tobytes() for x in found}) == len(found)
+
+draw = lambda: mg.randn(4).data
+"""
+
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system forks no processes")
+
+
+def forked(script):
+    """Run a script that forks, on one thread, as a process with more of them may not."""
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKED + script],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    return run.stdout
+
+
+@forks
+def test_forked_children_draw_numbers_of_their_own():
+    forked("""
+held = mg.default_generator()
+mg.seed(1)
+found = children(3, draw) + children(2, lambda: children(1, draw)[0])
+found += children(2, lambda: held.standard_normal(4).astype(np.float32))
+found += children(1, lambda: mg.nn.Linear(2, 2).weight.data) + [draw()]
+assert distinct(found), found
+batches = children(2, lambda: next(iter(mg.data.DataLoader(np.arange(64, dtype=np.float32), batch_size=64)))[0])
+assert distinct(batches)
+""")
+
+
+@forks
+def test_a_fork_leaves_what_the_parent_draws_as_it_is_and_the_same_seed_gives_the_same_children():
+    forked("""
+mg.seed(1)
+found = [*children(3, draw), draw(), *children(1, draw)]
+mg.seed(1)
+assert np.array_equal(found, [*children(3, draw), draw(), *children(1, draw)])
+mg.seed(1)
+draws = [draw(), draw()]
+assert np.array_equal(found[3], draws[0])
+""")
+    script = "mg.seed(1); print([x.tolist() for x in children(2, draw)])"
+    assert forked(script) == forked(script)
+
+
+@forks
+def test_a_child_that_seeds_draws_what_the_seed_says():
+    forked("""
+def seeded():
+    mg.seed(5)
+    return draw()
+a, b = children(2, seeded)
+assert np.array_equal(a, b) and np.array_equal(a, seeded())
+""")
+
+
+@forks
+def test_children_of_a_thread_with_a_generator_of_its_own():
+    forked("""
+def run():
+    mg.seed(3)
+    found.extend(children(2, draw))
+    mg.seed(3)
+    again.extend(children(2, draw))
+    found.append(draw())
+found, again = [], []
+thread = threading.Thread(target=run)
+thread.start()
+thread.join()
+assert distinct(found) and len(found) == 3, found
+assert np.array_equal(again, found[:2])
+""")
+
+
+@forks
+def test_a_child_can_draw_though_another_thread_held_the_lock():
+    forked("""
+from minigrad import creation
+mg.seed(1)
+held = threading.Event()
+def hold():
+    with creation._lock:
+        held.set()
+        time.sleep(0.5)
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+assert children(1, draw)[0].size == 4
+thread.join()
+""")
+
+
+@forks
+def test_a_fork_before_anything_was_drawn():
+    forked("""
+assert distinct(children(2, draw) + [draw()])
+""")
 
 
 if __name__ == "__main__":
