@@ -307,3 +307,12 @@ def test_the_weight_of_a_single_key_is_1_and_its_gradient_0(keys, size, dtype):
         (g,) = mg.autograd.grad(np.sum(np.sin(attention(qkv, 5, mask, None, 1.0))), [qkv])
         assert not g.data[..., :100].any()
         assert g.data[..., 100:].any()
+
+
+def test_erf_to_the_last_bits_in_each_of_its_ranges():
+    near, middle, far = np.linspace(0, 0.46875, 200), np.linspace(0.46876, 4.0, 400), np.linspace(4.0001, 6.5, 400)
+    for xs in (near, middle, far, np.array([7.0, 30.0, 31.0, 1e300, np.inf])):
+        right = np.array([math.erf(x) for x in xs])
+        np.testing.assert_allclose(F.erf(xs), right, rtol=5e-16)
+        np.testing.assert_allclose(F.erf(-xs), -right, rtol=5e-16)
+        np.testing.assert_allclose(F.erf(mg.tensor(xs)).data, right, rtol=5e-16)

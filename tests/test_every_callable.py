@@ -43,6 +43,30 @@ SAYS_WHAT_WAS_MET = "|".join(
         "not a file written by minigrad.save",
     ]
 )
+# What was expected: as such, or as the other thing that what was met does not fit.
+SAYS_WHAT_WAS_EXPECTED = "|".join(
+    [
+        r"\b(must|needs?|expected|takes|wants)\b",
+        "lies between",
+        "checks a",
+        "does not broadcast",
+        "cannot be cut into",
+        "but there are only",
+        r"but x .* has",
+        "out of bounds for",
+        "more numbers than memory holds",
+        "in any number that memory holds",
+        "has no axis 1 that",
+        "has no variance",
+        "is floating-point, so",
+        "is not finite, so",
+        "does not depend on",
+        "does not fit",
+        "they go from",
+        "min_ above max_",
+        "is empty, or was used up before",
+    ]
+)
 REFUSALS = (TypeError, ValueError, IndexError)
 SECONDS = 1.0
 ROOM = 2 << 30  # bytes that a call may ask for beyond what the process holds
@@ -452,7 +476,7 @@ ANYTHING = {
     ("minigrad.save", "state"),
 }
 HANDED_ON = ANYTHING | {(f"minigrad.{name}()", "x") for name in ("grad", "value_and_grad", "jacobian", "hessian")}
-HANDED_ON |= {("minigrad.vjp", "primals"), ("testing.check_layer", "inputs")}
+HANDED_ON |= {("minigrad.vjp", "primals"), ("testing.check_layer", "inputs"), ("optim.Optimizer", "options")}
 HANDED_ON |= {(f"minigrad.index_{name}", what) for name in ("add", "update") for what in ("x", "index", "values")}
 KINDS = {
     "ids": "iu",
@@ -572,6 +596,28 @@ def started():
     return time.process_time()
 
 
+def lacks(said, names, bad):
+    """What a refusal does not say: an argument that it is about or what was met, and what was expected instead."""
+    if re.search(SAYS_WHAT_WAS_MET, said):
+        return None
+    if not any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", said) for word in (*names, *descriptions(bad))):
+        return "what it is about"
+    return None if re.search(SAYS_WHAT_WAS_EXPECTED, said) else "what was expected"
+
+
+def names_of(function, label):
+    """What the arguments of a callable are called in its messages: one may not fit another, so any of them will do."""
+    own = {"arange": ("start", "stop", "step"), "eye": ("shape",)}.get(getattr(function, "__name__", ""), ())
+    return {label, *signature(function).parameters, *getattr(function, "inputs", ()), *own}
+
+
+def descriptions(bad):
+    """How a message may show what it met: by its kind, itself, or by shape or dtype."""
+    array = detached(bad)
+    shown = [type(bad).__name__, str(bad)[:20], repr(bad)[:20]]
+    return shown + ([str(array.shape), array.dtype.name] if isinstance(array, np.ndarray) else [])
+
+
 def problem(key, call, argument, what):
     """What is wrong with how this call takes this bad input, or None."""
     label, annotation, name, at = argument
@@ -581,15 +627,9 @@ def problem(key, call, argument, what):
     try:
         called(call, name, at, bad)
     except refusals as error:
-        said = str(error)
-        short = re.sub(r"\W", "", key.split(".")[-1])
-        known = name == "dtype" or (key, name) in HANDED_ON or ("Callable" in annotation and callable(bad))
-        known = (
-            known
-            or re.search(SAYS_WHAT_WAS_MET, said)
-            or any(re.search(rf"\b{re.escape(word)}\b", said) for word in (name, label, short))
-        )
-        fault = None if known else f"does not name the argument: {type(error).__name__}: {said[:90]}"
+        handed_on = name == "dtype" or (key, name) in HANDED_ON or ("Callable" in annotation and callable(bad))
+        missing = None if handed_on else lacks(str(error), names_of(call()[0], label), BAD[what]())
+        fault = missing and f"does not say {missing}: {type(error).__name__}: {str(error)[:90]}"
     except Exception as error:
         fault = f"{type(error).__name__}: {str(error)[:90]}"
     else:
@@ -608,6 +648,17 @@ def test_each_bad_argument_is_refused_by_its_name(key):
         found = [(what, problem(key, CALLS[key], argument, what)) for what in BAD]
         faults += [f"{argument[0]}={what}: {fault}" for what, fault in found if fault]
     assert not faults, f"{key}:\n" + "\n".join(faults)
+
+
+@pytest.mark.parametrize("key", CALLS)
+def test_a_message_that_says_only_who_refuses_would_be_found(key):
+    who = key.removesuffix("()").split(".")[-1]
+    for label, *_ in arguments(CALLS[key]):
+        for what in BAD:
+            assert lacks(f"{who}: that cannot be", names_of(CALLS[key]()[0], label), BAD[what]()) is not None, (
+                label,
+                what,
+            )
 
 
 def test_every_callable_has_a_call():

@@ -609,6 +609,28 @@ def test_a_hook_that_writes_into_what_its_own_operation_holds_is_noticed():
         np.sum(y).backward()
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_hook_that_writes_into_what_an_earlier_operation_holds_is_noticed(create_graph):
+    x = leaf(1.0, 2.0)
+    y = np.sin(x * x)
+    y.register_hook(lambda g: x.data.fill(9))
+    with refused("multiply"):
+        mg.autograd.grad(np.sum(y * y), x, create_graph=create_graph)
+
+
+def test_a_hook_that_writes_into_what_no_wanted_gradient_needs_is_let_be():
+    a, b = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    y = a * b
+    y.register_hook(lambda g: b.data.fill(9))
+    (found,) = mg.autograd.grad(np.sum(y), b)  # which is a
+    assert found.tolist() == [1, 2]
+    b = leaf(3.0, 4.0)
+    y = a * b
+    y.register_hook(lambda g: b.data.fill(9))
+    with refused("multiply"):
+        mg.autograd.grad(np.sum(y), b, create_graph=True)  # which is to be differentiated again
+
+
 def test_a_write_that_matters_to_none_of_many_operations_is_looked_into_once(monkeypatch):
     asked = []
     monkeypatch.setattr(guard, "holds", lambda pulls, array, holds=guard.holds: asked.append(1) or holds(pulls, array))

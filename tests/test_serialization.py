@@ -177,6 +177,45 @@ def test_what_cannot_be_saved_is_refused_and_leaves_what_was_there(tmp_path, sta
     assert [p.name for p in tmp_path.iterdir()] == ["state.npz"]
 
 
+def nest(depth, value):
+    return {"a": nest(depth - 1, value)} if depth else value
+
+
+def test_what_is_just_within_the_bounds_is_saved_and_loaded_and_no_more(tmp_path, monkeypatch):
+    path = tmp_path / "state.npz"
+
+    def fits(state):
+        mg.save(path, state)
+        return same(mg.load(path), state)
+
+    assert fits(nest(101, 1.0))
+    with pytest.raises(ValueError, match="nested more than 100 deep"):
+        mg.save(path, nest(102, 1.0))
+    assert fits({"n" * 60_000: np.ones(1)})
+    with pytest.raises(ValueError, match="too many, or a name is too long"):
+        mg.save(path, {"n" * 60_001: np.ones(1)})
+    names = [f"{i:04}" + "n" * 59_916 for i in range(34)]  # 34 names of 60,000 bytes with what stands beside them
+    assert fits({**dict.fromkeys(names, 0.0), **{name: np.ones(1) for name in names}, "x" * 57_072: np.ones(1)})
+    with pytest.raises(ValueError, match="too many, or a name is too long"):
+        mg.save(path, {**{name: np.ones(1) for name in names}, "x" * 57_073: np.ones(1)})
+    text = (1 << 22) - len('{"a": ""}')
+    assert fits({"a": "x" * text})
+    with pytest.raises(ValueError, match="4194305 bytes of numbers and texts, at most 4194304"):
+        mg.save(path, {"a": "x" * (text + 1)})
+    monkeypatch.setattr("minigrad.serialization._TEXT", (1 << 22) - 1)
+    with pytest.raises(ValueError, match=r"'state.json' of 4194304 bytes does not belong there"):
+        mg.load(path)
+
+
+def test_an_archive_of_others_is_nested_to_a_depth(tmp_path):
+    path = tmp_path / "others.npz"
+    np.savez(path, **{"/".join("a" * 100): 1.0})
+    assert mg.load(path) == nest(100, 1.0)
+    np.savez(path, **{"/".join("a" * 101): 1.0})
+    with pytest.raises(ValueError, match="is not a name"):
+        mg.load(path)
+
+
 def test_safetensors_refuses_the_dtypes_that_it_lacks(tmp_path):
     pytest.importorskip("safetensors", reason=SAFETENSORS)
     for array in (np.ones(1, "c8"), np.array(["a"]), np.ones(1, np.longdouble)):

@@ -160,6 +160,39 @@ def test_a_schedule_goes_on_from_its_state():
         second.load_state_dict({"steps": 1})
 
 
+def test_the_state_of_a_schedule_holds_whole_steps_and_finite_rates():
+    schedule = optim.StepLR(sgd(), 2)
+    for steps, rate in ((np.int64(3), 0.5), (0, 0.0), (5, 2), (5, np.float32(0.5))):
+        schedule.load_state_dict({"steps": steps, "rate.0": rate})
+        assert (type(schedule.steps), schedule.steps, schedule.rates) == (int, steps, [rate])
+        assert type(schedule.rates[0]) is float
+    before = schedule.state_dict()
+    for steps in (True, 3.0, np.float64(3), -1, "3", None):
+        with pytest.raises(ValueError, match="steps must be a whole number from 0 on"):
+            schedule.load_state_dict({"steps": steps, "rate.0": 0.1})
+    for rate in (math.inf, math.nan, -0.1, "0.1", None):
+        with pytest.raises(ValueError, match="rates must be finite and not negative"):
+            schedule.load_state_dict({"steps": 1, "rate.0": rate})
+    assert schedule.state_dict() == before
+
+
+def test_classes_that_say_too_little_are_refused_by_name():
+    class Idle(optim.Optimizer):
+        pass
+
+    optimizer = Idle([p := nn.Parameter(np.ones(1))], {"lr": 0.1, "weight_decay": 0.0})
+    p.grad = mg.tensor(np.ones(1))
+    with pytest.raises(TypeError, match="Idle does not say how to update"):
+        optimizer.step()
+    assert p.item() == 1
+
+    class Silent(optim.Schedule):
+        pass
+
+    with pytest.raises(TypeError, match=r"Silent has no factor method: define factor\(self, step\)"):
+        Silent(sgd())
+
+
 def test_values_are_clipped():
     p = nn.Parameter(np.zeros(3))
     p.grad = mg.tensor(np.array([-2.0, 0.3, 5.0]))

@@ -181,6 +181,29 @@ def _(data):
     return [x], lambda x: np.linalg.norm(x, **kwargs)
 
 
+@pytest.mark.parametrize("order", [None, 1, 1.5, 2, 3, 4.0, np.inf, -np.inf])
+def test_the_norm_of_every_order(order):
+    x = np.array([[1.0, -2.0, 0.5], [0.3, 0.7, -0.9]])
+    for axis, keepdims in ((1, False), (0, True)):
+        check_gradients(lambda x: np.linalg.norm(x, order, axis, keepdims), x)
+    check_gradients(lambda x: np.linalg.norm(x, order), x[0])
+    for matrix in (None, "fro"):
+        check_gradients(lambda x: np.linalg.norm(x, matrix), x)
+
+
+def test_sort_hands_its_kind_on_and_equals_keep_their_order():
+    x = np.random.default_rng(0).integers(0, 3, 100).astype(float)
+    g = np.arange(100.0)
+    right = np.empty(100)
+    right[np.argsort(x, kind="stable")] = g
+    for kwargs in ({}, {"kind": "stable"}, {"stable": True}):
+        leaf = mg.tensor(x, requires_grad=True)
+        np.sort(leaf, **kwargs).backward(g)
+        np.testing.assert_array_equal(leaf.grad.data, right)
+    with pytest.raises(ValueError, match="sort kind must be one of"):
+        np.sort(mg.tensor(x), kind="bubble")
+
+
 # ---- shapes ----------------------------------------------------------------------------------------------------------
 
 
@@ -403,6 +426,23 @@ def _(data, function=None):
     }[function]
     a, b = data.draw(st.sampled_from(pairs))
     return [data.draw(arrays(a)), data.draw(arrays(b))], function
+
+
+AXES = [  # the shapes of two operands, and the axes that are summed over
+    ((2, 3), (3, 2), [[0, 1], [1, 0]]), ((2, 3), (4, 3), [1, 1]), ((2, 3), (4, 3), ((1,), (-1,))), ((2, 3), (4,), 0),
+    ((2, 3), (3, 4), 1), ((4, 2, 3), (3, 5, 4), [(0, 2), (2, 0)]), ((2, 3), (4, 2), [[-2], [1]]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("a", "b", "over"), AXES)
+def test_tensordot_over_axes_that_are_named(a, b, over):
+    x, y = np.random.default_rng(0).standard_normal(a), np.random.default_rng(1).standard_normal(b)
+    right = np.tensordot(x, y, over)
+    for u, v in ((mg.tensor(x), mg.tensor(y)), (mg.tensor(x), y), (x, mg.tensor(y)), (mg.tensor(x), mg.tensor(y).data)):
+        found = np.tensordot(u, v, axes=over)
+        np.testing.assert_allclose(found.data, right, rtol=1e-12)
+        assert found.shape == right.shape
+    check_gradients(lambda x, y: np.tensordot(x, y, over), x, y)
 
 
 @sample(np.outer, np.kron, np.vdot)  # vdot conjugates, which is not analytic
