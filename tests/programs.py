@@ -584,6 +584,13 @@ class Grower:
             ]
         if len(shape) > 1 and min(shape) > 0:
             forms += [lambda: (slice(None), ids(3, shape[1])), lambda: (ids(2, n), slice(None, None, -1))]
+            forms += [  # mixed: numbers, slices, arrays, masks, None and an ellipsis beside each other
+                lambda: (self.choose(n), None, ..., ids(3, last).tolist()),
+                lambda: (ids(2, n), ..., None, ids(2, last)),
+                lambda: (None, np.arange(n) % 2 == 0, ..., slice(None, None, -1)),
+                lambda: (ids(2, n)[:, None], *(slice(None),) * (len(shape) - 2), ids(3, last)),
+                lambda: (slice(1, None), ..., None, np.arange(last) % 2 == 0),
+            ]
         return self.among(forms)()
 
     def indexed(self) -> Any:

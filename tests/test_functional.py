@@ -131,6 +131,20 @@ def test_a_kernel_s_value_is_an_array_of_its_own(f, case):
     assert not any(np.shares_memory(y, x) for x in inputs)
 
 
+@pytest.mark.parametrize(("f", "case"), CASES)
+def test_no_gradient_shares_memory_with_another_or_with_what_it_came_from(f, case):
+    call, inputs = by_inputs(f, case)
+    leaves = [mg.Tensor(x, requires_grad=True) for x in inputs]
+    y = call(*leaves)
+    seed = np.ones(y.shape)
+    for create_graph in (False, True):
+        found = mg.autograd.grad(y, leaves, seed, retain_graph=True, create_graph=create_graph)
+        gradients = [g.data for g in found]
+        for i, g in enumerate(gradients):
+            assert g.flags.writeable
+            assert not any(np.shares_memory(g, other) for other in (*gradients[:i], seed, y.data, *inputs))
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize(("f", "case"), KERNELS)
 def test_kernels_are_held_to_their_definitions(f, case, dtype):

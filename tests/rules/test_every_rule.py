@@ -364,10 +364,61 @@ INDICES = [
 ]  # fmt: skip
 
 
+@st.composite
+def indices(draw, shape):
+    """An index of an array of this shape: numbers, slices, arrays of numbers, masks, None and `...` in any mixture."""
+    common = draw(st.sampled_from([(1,), (2,), (3,), (2, 1), (2, 3)]))  # what the arrays in it broadcast to
+
+    def part(i):
+        n = shape[i]
+        kinds = [
+            st.builds(slice, *(st.none() | st.integers(-n - 1, n + 1),) * 2, st.sampled_from([None, 1, 2, -1, -2]))
+        ]
+        kinds += [st.lists(st.booleans(), min_size=n, max_size=n).map(lambda bits: np.array(bits, bool))]
+        if n:
+            size = draw(broadcastable(common))
+            numbers = st.lists(st.integers(-n, n - 1), min_size=int(np.prod(size)), max_size=int(np.prod(size)))
+            array = numbers.map(lambda numbers: np.array(numbers, int).reshape(size))
+            kinds += [st.integers(-n, n - 1), array, array.map(lambda a: a.tolist()), array]
+        return draw(st.one_of(kinds))
+
+    parts = [part(i) for i in range(draw(st.integers(0, len(shape))))]
+    if len(shape) > 1 and draw(st.integers(0, 4)) == 0:  # a mask of two axes at once
+        bits = draw(st.lists(st.booleans(), min_size=(n := shape[0] * shape[1]), max_size=n))
+        parts = [np.array(bits, bool).reshape(shape[:2]), *parts[2:]]
+    if draw(st.booleans()):
+        parts.insert(draw(st.integers(0, len(parts))), ...)
+        if parts[0] is ...:  # then they are of the last axes
+            count = sum(
+                1 for p in parts if p is not ... and not (isinstance(p, np.ndarray) and p.ndim > 1 and p.dtype == bool)
+            )
+            parts = [..., *(part(i) for i in range(len(shape) - count, len(shape)))]
+    for _ in range(draw(st.integers(0, 2))):
+        parts.insert(draw(st.integers(0, len(parts))), None)
+    return tuple(parts) if len(parts) != 1 or draw(st.booleans()) else parts[0]
+
+
+def index_of(data, shape):
+    """One of INDICES or a mixture; one that NumPy takes."""
+
+    def is_taken(index):
+        try:
+            np.empty(shape)[index]
+        except IndexError:
+            return False
+        return True
+
+    return data.draw(indices(shape).filter(is_taken))
+
+
 @sample(Tensor.__getitem__, **COMPLEX)
 def _(data):
-    index = data.draw(st.sampled_from(INDICES))
-    return [data.draw(arrays((2, 3, 2)))], lambda x: x[index]
+    if data.draw(st.booleans()):
+        index = data.draw(st.sampled_from(INDICES))
+        return [data.draw(arrays((2, 3, 2)))], lambda x: x[index]
+    x = data.draw(arrays(shapes()))
+    index = index_of(data, x.shape)
+    return [x], lambda x: x[index]
 
 
 @sample(np.take, **COMPLEX)
@@ -390,9 +441,26 @@ def _(data):
 
 @sample(mg.index_update, mg.index_add)
 def _(data, function=None):
-    x, index = data.draw(arrays((2, 3, 2))), data.draw(st.sampled_from(INDICES))
+    if data.draw(st.booleans()):
+        x, index = data.draw(arrays((2, 3, 2))), data.draw(st.sampled_from(INDICES))
+    else:
+        x = data.draw(arrays(shapes()))
+        index = index_of(data, x.shape)
     values = data.draw(arrays(broadcastable(x[index].shape)))
-    return [x, values], lambda x, v: function(x, index, v)
+    return [x, values], lambda x, v: written(function, x, index, v)
+
+
+def written(function, x, index, values):
+    """What function makes; of arrays alone, what NumPy does, whose add.at goes wrong where it broadcasts."""
+    if not (isinstance(x, np.ndarray) and isinstance(values, np.ndarray)):
+        return function(x, index, values)
+    y = np.array(x)
+    values = np.broadcast_to(values, y[index].shape)
+    if function is mg.index_add:
+        np.add.at(y, index, values)
+    else:
+        y[index] = values
+    return y
 
 
 # ---- linear algebra --------------------------------------------------------------------------------------------------
@@ -522,7 +590,7 @@ def _(data):
 
 # ---- the tests -------------------------------------------------------------------------------------------------------
 
-BESIDE_HANDLERS = {erf, erfc, logsumexp, mg.index_update, mg.index_add}
+BESIDE_HANDLERS = {erf, erfc, logsumexp}
 NAMES = {f: getattr(f, "__qualname__", f.__name__) for f in SAMPLES}
 
 
@@ -538,7 +606,7 @@ def drawn(function, data):
 def test_value_and_gradients(function, data):
     inputs, call, options = drawn(function, data)
     values = call(*map(mg.Tensor, inputs))
-    if function not in BESIDE_HANDLERS:  # these are not NumPy's
+    if function not in BESIDE_HANDLERS:  # these call themselves on arrays
         expected = call(*inputs)
         for y, z in zip(as_list(values), as_list(expected), strict=True):
             np.testing.assert_allclose(y.data, z, rtol=1e-12, atol=1e-12)
@@ -563,6 +631,63 @@ def test_float32_stays_float32(function, data):
         if y.requires_grad:
             np.sum(y).backward(retain_graph=True)
     assert all(x.grad is None or (x.grad.dtype == np.float32 and x.grad.shape == x.shape) for x in leaves)
+
+
+OPERANDS = {"leaf": lambda x: mg.tensor(x, requires_grad=True), "tensor": mg.Tensor, "array": lambda x: x}
+
+
+@pytest.mark.parametrize("function", SAMPLES, ids=NAMES.get)
+@given(data=st.data())
+def test_every_operand_may_be_a_tensor_or_an_array(function, data):
+    inputs, call, _ = drawn(function, data)
+    kinds = [data.draw(st.sampled_from([*OPERANDS])) for _ in inputs]
+    kinds[data.draw(st.integers(0, len(inputs) - 1))] = "leaf"
+    if function is np.full_like:  # NumPy asks the first one alone whose function it is
+        kinds[0] = "leaf"
+
+    def values_and_gradients(kinds):
+        xs = [OPERANDS[kind](x) for x, kind in zip(inputs, kinds, strict=True)]
+        ys, leaves = as_list(call(*xs)), [x for x in xs if isinstance(x, Tensor) and x.requires_grad]
+        gradients = [None] * len(leaves)
+        if all(y.requires_grad for y in ys):
+            weights = [np.cos(np.arange(y.size)).reshape(y.shape) for y in ys]
+            gradients = mg.autograd.grad(ys, leaves, weights, allow_unused=True)
+        return [y.data for y in ys], gradients
+
+    values, gradients = values_and_gradients(kinds)
+    right, all_gradients = values_and_gradients(["leaf"] * len(inputs))
+    for y, z in zip(values, right, strict=True):
+        np.testing.assert_allclose(y, z, rtol=1e-12, atol=1e-12)
+        assert (y.dtype, y.shape) == (z.dtype, z.shape)
+    wanted = [g for g, kind in zip(all_gradients, kinds, strict=True) if kind == "leaf"]
+    for g, h in zip(gradients, wanted, strict=True):
+        assert (g is None) == (h is None)
+        if g is not None:
+            np.testing.assert_allclose(g.data, h.data, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("function", SAMPLES, ids=NAMES.get)
+@given(data=st.data())
+def test_no_gradient_shares_memory_with_another_or_with_what_it_came_from(function, data):
+    inputs, call, _ = drawn(function, data)
+    leaves = [mg.Tensor(x, requires_grad=True) for x in inputs]
+    ys = [y for y in as_list(call(*leaves)) if y.requires_grad]
+    if not ys:
+        return
+    seeds = [np.ones(y.shape) for y in ys]
+    for create_graph in (False, True):
+        found = mg.autograd.grad(ys, leaves, seeds, retain_graph=True, create_graph=create_graph, allow_unused=True)
+        apart([g.data for g in found if g is not None], [*seeds, *inputs, *(y.data for y in ys)])
+    for y, seed in zip(ys, map(mg.Tensor, seeds), strict=True):
+        y.backward(seed, retain_graph=True)
+    apart([x.grad.data for x in leaves if x.grad is not None], [*seeds, *inputs, *(y.data for y in ys)])
+
+
+def apart(gradients, others):
+    for i, g in enumerate(gradients):
+        assert g.flags.writeable
+        for other in (*gradients[:i], *others):
+            assert not np.shares_memory(g, other)
 
 
 def test_no_function_is_without_a_sample():
