@@ -6,11 +6,11 @@ from hypothesis import HealthCheck, settings
 
 import minigrad as mg
 
-for profile, examples in {"quick": 10, "thorough": 500}.items():
+for profile, examples in {"quick": 10, "daily": 60, "thorough": 500}.items():
     settings.register_profile(
         profile,
         max_examples=examples,
-        derandomize=profile == "quick",  # the same cases in every run; others are for the thorough one to find
+        derandomize=profile == "quick",  # the same cases in every run; others are for the two others to find
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
