@@ -35,7 +35,7 @@ MEMORY = 8 << 30  # bytes that one process of a run may ask for
 
 # The tests that are most likely to kill a mutant of a file, by the start of its path: the longest counts.
 RULES = "tests/rules tests/test_edge_cases.py tests/test_fuzz.py tests/test_every_numpy_function.py"
-FUNCTIONS = "tests/test_functional.py tests/test_accuracy.py tests/test_edge_cases.py tests/test_bad_input.py"
+FUNCTIONS = "tests/test_functional.py tests/test_accuracy.py tests/test_edge_cases.py tests/test_bad_input.py tests/test_fuzz.py"
 ENGINE = "tests/test_autograd.py tests/test_tensor.py tests/test_guard.py tests/test_fuzz.py"
 FIRST = {
     "minigrad/": "tests/test_bad_input.py tests/test_every_callable.py tests/test_tensor.py",

@@ -104,6 +104,11 @@ def test_no_definition_is_without_a_sample():
     assert [f.__name__ for f in DEFINITIONS if f.__module__.startswith("minigrad") and f not in SAMPLES] == []
 
 
+def test_a_definition_looks_like_the_function_that_it_is():
+    assert repr(F.softmax) == "<function softmax>"
+    assert F.softmax.__doc__.startswith("exp xᵢ")
+
+
 @pytest.mark.parametrize(("f", "case"), CASES)
 def test_gradients(f, case):
     if "padding_idx" in case:

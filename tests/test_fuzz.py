@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections import Counter
 from functools import cache
 
 import numpy as np
@@ -58,6 +59,15 @@ def test_programs_use_every_operation_every_mode_and_every_other_step():
     assert {step.settings["made"] for step in steps if step.op == "leaf"} == set(LEAVES)
     assert any(program.blocks for program in grown_programs)
     assert any(not step.recorded for step in steps)
+
+
+def test_every_operation_is_right_in_three_programs_that_came_to_an_end():
+    left = Counter(dict.fromkeys(programs.OPS, 3))
+    for program in map(grown, range(1500)):
+        ops = {step.op for step in program.steps if left[step.op] > 0}
+        if ops and (run := check(program)).finite and not run.refused:
+            left.subtract(ops)
+    assert not +left
 
 
 @cache
