@@ -331,6 +331,31 @@ def test_a_broken_file_gets_one_clear_message(text, instead, words, tmp_path, wi
     assert capsys.readouterr() == ("", "")
 
 
+ENDING = [
+    ("import os; os._exit(0)", "multiply.py: Python was ended (exit code 0) before all inputs were tried: by os._exit"),
+    ("import os; os.abort()", "multiply.py, line 27: Python was ended"),
+    ("import sys; sys.exit(0)", "The pullback of x raises SystemExit: 0"),
+    ("while True: pass", "multiply.py, line 27: no answer within 3 seconds. Is there a loop that does not end?"),
+    ("import time; time.sleep(99)", "multiply.py, line 27: no answer within 3 seconds"),
+    ("input('more?')", "The pullback of x raises EOFError"),
+]
+
+
+@pytest.mark.parametrize(("line", "words"), ENDING)
+def test_a_pullback_that_ends_the_program_or_does_not_end_has_failed(line, words, tmp_path):
+    path = filled(tmp_path, "multiply")
+    path.write_text(path.read_text(encoding="utf-8").replace("return g * y", line), encoding="utf-8")
+    passed, said = exercises.check_apart(path, 60.0 if "3 seconds" not in words else 3.0)
+    assert not passed
+    assert words in said, said
+
+
+def test_the_command_counts_an_early_end_as_a_failure(tmp_path, capsys):
+    path = filled(tmp_path, "multiply", x="__import__('os')._exit(0)")
+    assert main(["--check", str(path)]) == 1
+    assert "Python was ended" in capsys.readouterr().out
+
+
 def test_a_file_that_is_there_is_left_alone(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["--exercise", "tanh"]) == 0

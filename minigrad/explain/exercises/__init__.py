@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import json
+import os
+import re
 import runpy
+import subprocess
+import sys
 import traceback
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from minigrad.autograd import Rule
 from minigrad.explain.exercises.catalogue import EXERCISES, Exercise
 
+SECONDS = 60  # that a check may take: the slowest took 8 with an answer that was wrong
 NAMES = tuple(exercise.name for exercise in EXERCISES)
 
 
@@ -41,6 +48,36 @@ def _named(name: str) -> Exercise:
         if exercise.name == name:
             return exercise
     raise ValueError(f"there is no exercise {name!r}, only:\n{listing()}")
+
+
+def check_apart(path: Path, seconds: float = SECONDS) -> tuple[bool, str]:
+    """What `check` says, from a process of its own: there the file may take for ever, crash, or end the program."""
+    with TemporaryDirectory() as folder:
+        verdict, trace = Path(folder, "verdict"), Path(folder, "trace")
+        command = [
+            sys.executable,
+            "-m",
+            "minigrad.explain.exercises",
+            str(path),
+            str(verdict),
+            str(trace),
+            str(seconds),
+        ]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        ended = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment).returncode
+        if verdict.exists():
+            right, report = json.loads(verdict.read_text("utf-8"))
+            return right, report
+        said = trace.read_text("ascii") if trace.exists() else ""
+    named = re.escape(str(path).encode("ascii", "backslashreplace").decode())
+    line = re.search(f'File "{named}", line ([0-9]+)', said)
+    where = f"{path.name}, line {line[1]}" if line else path.name
+    if said.startswith("Timeout"):
+        return False, f"{where}: no answer within {seconds:g} seconds. Is there a loop that does not end?"
+    return False, (
+        f"{where}: Python was ended (exit code {ended}) before all inputs were tried: by os._exit, or a crash. "
+        "A pullback returns the gradient, and ends nothing."
+    )
 
 
 def check(path: Path) -> tuple[bool, str]:
