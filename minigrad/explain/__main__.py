@@ -4,13 +4,14 @@
     python -m minigrad.explain "b = a + a; c = b + b" a=1.5 --why a
     python -m minigrad.explain "mean((x @ w - t) ** 2)" x=[[0,1],[1,1]] w=[0.5,2] t=[1,0] --why w[0] --save graph.svg
     python -m minigrad.explain "tanh(w * x + b)" w=0.5 x=2 b=-0.3 --html backprop.html
+    python -m minigrad.explain "cross_entropy(x, t)" x=[[1,2,0]] t=[1]
     python -m minigrad.explain train.py:loss x=2
     python -m minigrad.explain --exercise multiply      # then fill in multiply.py, and:
     python -m minigrad.explain --check multiply.py
 
 An expression has numbers, lists, names, arithmetic, indices and the functions of NumPy and minigrad that are listed
-with --functions; it is read by Python's parser and worked out here, so nothing else is ever run. A file is run, and its
-function called with the values given.
+with --functions; it is read by Python's parser and worked out here, so nothing else is ever run, and nothing that would
+become too large. A file is run, and its function called with the values given.
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ import argparse
 import ast
 import inspect
 import io
+import math
+import re
 import runpy
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from operator import getitem, neg, pos
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -31,11 +36,13 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import functional as F
+from minigrad.autograd import history, vertex
 from minigrad.explain.recording import Explanation, record
-from minigrad.tensor import Tensor
+from minigrad.tensor import Tensor, detached
 
 MOST_LETTERS = 10_000  # of an expression
-MOST_NUMBERS = 1 << 20  # in one array
+MOST_OPERATIONS = 500  # of its graph
+MOST_NUMBERS = 1 << 20  # in all arrays that it makes
 
 _NUMPY = (
     "abs absolute add arcsinh arctan arctan2 cbrt clip concatenate cos cosh cumsum divide dot exp exp2 "
@@ -46,8 +53,19 @@ _MINIGRAD = (
     "relu leaky_relu elu gelu sigmoid silu softplus erf softmax log_softmax logsumexp layer_norm rms_norm batch_norm "
     "linear mse_loss l1_loss huber_loss cross_entropy binary_cross_entropy_with_logits"
 )
-FUNCTIONS: dict[str, Callable[..., Any]] = {name: getattr(np, name) for name in _NUMPY.split()} | {
-    name: getattr(F, name) for name in _MINIGRAD.split()
+
+
+def _cross_entropy(input: Any, target: Any, **settings: Any) -> Any:
+    """F.cross_entropy, with whole numbers for targets, as all numbers of the command line are floats."""
+    classes = np.asarray(detached(target))
+    whole = classes.dtype.kind == "f" and bool(np.all(classes == np.rint(classes)))
+    return F.cross_entropy(input, classes.astype(np.int64) if whole else target, **settings)
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **{name: getattr(np, name) for name in _NUMPY.split()},
+    **{name: getattr(F, name) for name in _MINIGRAD.split()},
+    "cross_entropy": _cross_entropy,
 }
 OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: lambda x, y: x + y,
@@ -66,7 +84,8 @@ OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
 def evaluate(text: str, names: dict[str, Any]) -> Any:
     """The value of the last of these statements, `name = expression` or `expression`; names: grows by what they bind.
 
-    ValueError for whatever is not on the list: attributes, unknown names and functions, strings, comprehensions ...
+    ValueError for whatever is not on the list: attributes, unknown names and functions, strings, comprehensions ...;
+    and for what would have too many operations or numbers, before they are made.
     """
     if len(text) > MOST_LETTERS:
         raise ValueError(f"an expression of {len(text)} letters: at most {MOST_LETTERS}")
@@ -74,75 +93,124 @@ def evaluate(text: str, names: dict[str, Any]) -> Any:
         statements = ast.parse(text.strip()).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"this is no expression: {getattr(error, 'msg', error)}: {text[:80]!r}") from None
+    _few(sum(isinstance(node, _OPERATIONS) for statement in statements for node in ast.walk(statement)))
+    working = _Working(names)
     value = None
     for statement in statements:
         if isinstance(statement, ast.Assign) and all(isinstance(target, ast.Name) for target in statement.targets):
-            value = _value(statement.value, names)
+            value = working.value(statement.value)
             names |= {target.id: value for target in statement.targets if isinstance(target, ast.Name)}
         elif isinstance(statement, ast.Expr):
-            value = _value(statement.value, names)
+            value = working.value(statement.value)
         else:
             raise ValueError(_refused(statement))
     if not isinstance(value, Tensor) or not value.requires_grad:
         raise ValueError(f"{text[:80]!r} depends on none of the values given: write name=value for each name in it")
+    _few(len(history([vertex(value)])))  # a function may be several
     return value
+
+
+_OPERATIONS = ast.BinOp, ast.UnaryOp, ast.Compare, ast.Call, ast.Subscript, ast.Attribute, ast.List, ast.Tuple
+
+
+def _few(operations: int) -> None:
+    if operations > MOST_OPERATIONS:
+        raise ValueError(
+            f"an expression of {operations} operations: at most {MOST_OPERATIONS} are explained here; "
+            "for more, write it in Python and call mg.explain"
+        )
 
 
 def _refused(node: ast.AST) -> str:
     return f"{ast.unparse(node)[:60]!r} is not allowed: only numbers, names, arithmetic, indices, listed functions"
 
 
-def _value(node: ast.AST, names: dict[str, Any]) -> Any:
+class _Working:
+    """Works an expression out. names: of its values; left: how many numbers its operations may yet take and make."""
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        self.names = names
+        self.left = MOST_NUMBERS
+
+    def value(self, node: ast.AST) -> Any:
+        match node:
+            case ast.Constant(value=int() | float() | None):  # bool is an int; 9**9**9 overflows, not the memory
+                return float(node.value) if type(node.value) is int else node.value
+            case ast.Name(id=name) if name in self.names:
+                return self.names[name]
+            case ast.Name(id=name):
+                raise ValueError(f"{name} has no value: add {name}=1.5 (or {name}=[1,2,3]) to the command")
+            case ast.List() | ast.Tuple():
+                parts = [self.value(part) for part in node.elts]
+                if any(isinstance(part, Tensor) for part in parts):
+                    return self.made(node, np.stack, parts)
+                return self.made(node, np.array, parts, np.float64)
+            case ast.UnaryOp(op=ast.USub() | ast.UAdd() as op, operand=operand):
+                return self.made(node, neg if isinstance(op, ast.USub) else pos, self.value(operand))
+            case ast.BinOp(op=op, left=left, right=right) if type(op) in OPERATORS:
+                return self.made(node, OPERATORS[type(op)], self.value(left), self.value(right))
+            case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in OPERATORS:
+                return self.made(node, OPERATORS[type(op)], self.value(left), self.value(right))
+            case ast.Subscript(value=value, slice=index):
+                return self.made(node, getitem, self.value(value), _plain(index))
+            case ast.Attribute(value=value, attr="T"):
+                return self.made(node, np.transpose, self.value(value))
+            case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords) if name in FUNCTIONS and all(
+                k.arg for k in keywords
+            ):
+                given = [self.setting(arg) if i else self.first(name, arg) for i, arg in enumerate(args)]
+                settings = {k.arg: self.setting(k.value) for k in keywords if k.arg}
+                return self.made(node, FUNCTIONS[name], *given, **settings)
+            case ast.Call(func=ast.Name(id=name)) if name not in FUNCTIONS:
+                raise ValueError(f"{name} is not among the functions allowed: --functions lists them")
+        raise ValueError(_refused(node))
+
+    def first(self, name: str, node: ast.AST) -> Any:
+        """The first argument: arrays to be joined stay what they are, others may be of different lengths."""
+        if name in ("concatenate", "stack") and isinstance(node, ast.List | ast.Tuple):
+            return [self.value(part) for part in node.elts]
+        return self.value(node)
+
+    def setting(self, node: ast.AST) -> Any:
+        """An argument after the first: an axis or a shape stays whole, all else is a value."""
+        try:
+            return _plain(node)
+        except ValueError:
+            return self.value(node)
+
+    def made(self, node: ast.AST, function: Callable[..., Any], *args: Any, **settings: Any) -> Any:
+        """What the function gives for this part of the expression, unless that is too large."""
+        given = [x for part in (*args, *settings.values()) for x in (part if isinstance(part, list) else [part])]
+        shapes = [np.shape(x) for x in given if isinstance(x, Tensor | np.ndarray | float)]
+        size = max(sum(map(math.prod, shapes)), _size(node, shapes))  # gradients are as large as what they belong to
+        if size > self.left:
+            raise ValueError(
+                f"{ast.unparse(node)[:60]!r} would bring the numbers in this expression to "
+                f"{MOST_NUMBERS - self.left + size}: at most {MOST_NUMBERS} are explained here; "
+                "for more, write it in Python and call mg.explain"
+            )
+        self.left -= size
+        return function(*args, **settings)
+
+
+def _size(node: ast.AST, shapes: list[tuple[int, ...]]) -> int:
+    """How many numbers come of arrays of these shapes; 0 where NumPy refuses them, or where they are no more."""
     match node:
-        case ast.Constant(value=int() | float() | None):  # bool is an int
-            return float(node.value) if type(node.value) is int else node.value  # 9**9**9 overflows, not the memory
-        case ast.Name(id=name) if name in names:
-            return names[name]
-        case ast.Name(id=name):
-            raise ValueError(f"{name} has no value: add {name}=1.5 (or {name}=[1,2,3]) to the command")
-        case ast.List() | ast.Tuple():
-            return _array(node, names)
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_value(operand, names)
-        case ast.UnaryOp(op=ast.UAdd(), operand=operand):
-            return +_value(operand, names)
-        case ast.BinOp(op=op, left=left, right=right) if type(op) in OPERATORS:
-            return _small(OPERATORS[type(op)](_value(left, names), _value(right, names)))
-        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in OPERATORS:
-            return OPERATORS[type(op)](_value(left, names), _value(right, names))
-        case ast.Subscript(value=value, slice=index):
-            return _value(value, names)[_plain(index)]
-        case ast.Attribute(value=value, attr="T"):
-            return np.transpose(_value(value, names))
-        case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords) if name in FUNCTIONS and all(
-            k.arg for k in keywords
-        ):
-            given = [_setting(arg, names) if i else _first(name, arg, names) for i, arg in enumerate(args)]
-            return _small(FUNCTIONS[name](*given, **{k.arg: _setting(k.value, names) for k in keywords if k.arg}))
-        case ast.Call(func=ast.Name(id=name)) if name not in FUNCTIONS:
-            raise ValueError(f"{name} is not among the functions allowed: --functions lists them")
-    raise ValueError(_refused(node))
-
-
-def _first(name: str, node: ast.AST, names: dict[str, Any]) -> Any:
-    """The first argument: arrays to be joined stay what they are, others may be of different lengths."""
-    if name in ("concatenate", "stack") and isinstance(node, ast.List | ast.Tuple):
-        return [_value(part, names) for part in node.elts]
-    return _value(node, names)
-
-
-def _small(value: Any) -> Any:
-    if np.size(getattr(value, "data", value)) > MOST_NUMBERS:
-        raise ValueError(f"an array of more than {MOST_NUMBERS} numbers")
-    return value
-
-
-def _setting(node: ast.AST, names: dict[str, Any]) -> Any:
-    """An argument after the first: an axis or a shape stays whole, all else is a value."""
-    try:
-        return _plain(node)
-    except ValueError:
-        return _value(node, names)
+        case ast.BinOp(op=ast.MatMult()):
+            name = "matmul"
+        case ast.Call(func=ast.Name(id=name)):
+            pass
+        case _:
+            name = ""
+    with suppress(ValueError):
+        if name not in ("matmul", "dot", "linear"):
+            return math.prod(np.broadcast_shapes(*shapes))
+        x, y = shapes[:2]
+        if name == "linear":
+            return math.prod(x[:-1] + y[:-1])
+        sides = x[-2:-1] + (y[-1:] if len(y) > 1 else ())
+        return math.prod((x[:-2] + y[:-2] if name == "dot" else np.broadcast_shapes(x[:-2], y[:-2])) + sides)
+    return 0
 
 
 def _plain(node: ast.AST) -> Any:
@@ -161,21 +229,29 @@ def _plain(node: ast.AST) -> Any:
     raise ValueError(_refused(node))
 
 
-def _array(node: ast.List | ast.Tuple, names: dict[str, Any]) -> Any:
-    parts = [_value(part, names) for part in node.elts]
-    return np.stack(parts) if any(isinstance(part, Tensor) for part in parts) else np.array(parts, np.float64)
-
-
 def given_value(text: str) -> tuple[str, Tensor]:
     """`name=value` from the command line: the name, and a leaf in float64."""
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise argparse.ArgumentTypeError(f"{text!r} is not name=value, as in x=0.5 or x=[[1,2],[3,4]]")
     try:
-        array = np.array(ast.literal_eval(value), np.float64)
+        read = ast.literal_eval(value)
+        array = np.array(read, np.float64) if _is_numbers(read) else None
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError):
-        raise argparse.ArgumentTypeError(f"{value[:60]!r} is no number and no list of numbers in equal rows") from None
+        array = None
+    if array is None:
+        cure = ""
+        if value in ("None", "True", "False"):
+            cure = f": write {value} into the expression itself, as in clip(x, None, 1), or leave {name} to its default"
+        raise argparse.ArgumentTypeError(f"{value[:60]!r} is no number and no list of numbers in equal rows{cure}")
     return name, mg.tensor(array, requires_grad=True)
+
+
+def _is_numbers(read: Any) -> bool:
+    """Whether these are numbers alone: of None and of texts NumPy would make numbers."""
+    if isinstance(read, list | tuple):
+        return all(map(_is_numbers, read))
+    return type(read) in (int, float)
 
 
 def of_file(path: Path, function: str, names: dict[str, Tensor]) -> Explanation:
@@ -223,7 +299,7 @@ def exercised(name: str | None, path: Path | None) -> int:
 
     try:
         if path:
-            right, report = exercises.check(path)
+            right, report = exercises.check_apart(path)
             print(report)
             return 0 if right else 1
         print(exercises.hand_out(name, Path()) if name else exercises.listing())
@@ -248,10 +324,25 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--functions", action="store_true", help="list the functions allowed in an expression")
     parser.add_argument("--exercise", nargs="?", const="", metavar="NAME", help="write NAME.py to fill in; or list all")
     parser.add_argument("--check", type=Path, metavar="FILE", help="grade an exercise that was filled in")
-    args = parser.parse_intermixed_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    args, unknown = parser.parse_known_intermixed_args([_text(argument) for argument in given])
+    if unknown:
+        parser.error(
+            f"there is no option {unknown[0]}; an expression that begins with two minuses goes into brackets: "
+            f"'({unknown[0]})'"
+        )
     if args.program is None and not args.functions and args.exercise is None and not args.check:
         parser.error("an expression is missing, such as 'tanh(w * x + b)'")
     return args
+
+
+def _text(argument: str) -> str:
+    """With a space before a minus that begins an expression: then argparse takes it for no option."""
+    return (
+        argument
+        if argument == "-h" or re.fullmatch(r"--|--[a-z][a-z-]*(=.*)?|[^-].*|", argument, re.S)
+        else f" {argument}"
+    )
 
 
 _REFUSALS = ValueError, TypeError, IndexError, OSError, ArithmeticError, SyntaxError, RecursionError, MemoryError

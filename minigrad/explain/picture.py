@@ -1,7 +1,7 @@
 """A recording as a picture: an SVG that needs nothing else, and DOT for Graphviz.
 
 The layout is Sugiyama's: boxes in layers, each below all that it depends on; long edges led through the layers
-between; the order within a layer improved by sweeps towards the mean of the neighbours.
+between, those from one box by one way; the order within a layer improved by sweeps towards the mean of the neighbours.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from minigrad import checks
-from minigrad.explain.recording import Contribution, Explanation, Operation, Value, call
-from minigrad.explain.text import _cut, _short, _tail, shown
+from minigrad.explain.recording import Contribution, Explanation, Operation, Value, call, legible, short
+from minigrad.explain.text import _cut, _tail, shown
 from minigrad.tensor import Array
 
 MOST_BOXES = 60  # beyond that modules are folded, unless asked for
@@ -65,10 +65,13 @@ class Bend:
 
 @dataclass(eq=False)
 class Edge:
+    """bends: from layer to layer; shared with the other edges from the same box, the longest of which leads."""
+
     start: Box
     end: Box
     contributions: list[Contribution]
     bends: list[Bend] = field(default_factory=list)
+    leads: bool = False
 
 
 def _graph(explanation: Explanation, depth: int | None) -> tuple[list[Box], list[Edge]]:
@@ -116,8 +119,8 @@ def _box(v: Value) -> Box:
     lines = [(_tail(v.name, 30) + (f" = {_cut(call(o), 36)}" if o else ""), "name")]
     title = [v.name if o is None else f"{v.name} = {call(o)}", f"{v.array.dtype.name} {v.array.shape}"]
     if o is not None:
-        lines.append((_cut("\u2003".join(filter(None, (_short(o.formula), o.source))), 44), "note"))
-        title += [o.formula, f"{o.source}  {o.code}".strip(), o.module]
+        lines.append((_cut("\u2003".join(filter(None, (short(o.written), o.source))), 44), "note"))
+        title += [o.written, f"{o.source}  {o.code}".strip(), o.module]
     lines.append((shown(v.array, 34), "value"))
     if v.gradient is not None:
         lines.append(("∂ " + shown(v.gradient, 34), "gradient"))
@@ -154,15 +157,22 @@ def _layout(boxes: list[Box], edges: list[Edge]) -> tuple[float, float]:
     layers: list[list[Any]] = [[] for _ in range(max(b.layer for b in boxes) + 1)]
     for box in boxes:
         layers[box.layer].append(box)
-    up, down = defaultdict(list), defaultdict(list)
-    for edge in edges:
-        edge.bends = [Bend(layer) for layer in range(edge.start.layer + 1, edge.end.layer)]
-        for bend in edge.bends:
-            layers[bend.layer].append(bend)
-        chain: list[Any] = [edge.start, *edge.bends, edge.end]
-        for a, b in pairwise(chain):
-            down[a].append(b)
-            up[b].append(a)
+    up: dict[Any, list[Any]] = defaultdict(list)
+    down: dict[Any, list[Any]] = defaultdict(list)
+    ways: dict[Box, list[Bend]] = {}
+    for edge in sorted(edges, key=lambda edge: edge.start.layer - edge.end.layer):
+        edge.leads = edge.start not in ways
+        if edge.leads:
+            ways[edge.start] = way = [Bend(layer) for layer in range(edge.start.layer + 1, edge.end.layer)]
+            for bend in way:
+                layers[bend.layer].append(bend)
+            for a, b in pairwise([edge.start, *way]):
+                down[a].append(b)
+                up[b].append(a)
+        edge.bends = ways[edge.start][: edge.end.layer - edge.start.layer - 1]
+        last = edge.bends[-1] if edge.bends else edge.start
+        down[last].append(edge.end)
+        up[edge.end].append(last)
     for layer in layers:
         _apart(layer)
     for sweep in range(12):
@@ -220,28 +230,35 @@ def to_svg(explanation: Explanation, depth: int | None) -> str:
     parts += [_edge(edge) for edge in edges]
     parts += [_drawn(box) for box in boxes]
     parts += [_label(edge) for edge in edges]
-    return "\n".join([*parts, "</svg>"])
+    return legible("\n".join([*parts, "</svg>"]))
 
 
 def _edge(edge: Edge) -> str:
-    """One line for each time that the one is used by the other; past other boxes it runs straight down."""
+    """The way through other layers, once; then one line for each time that the one is used by the other."""
     parts = []
+    last: Any = edge.start
+    if edge.bends and edge.leads:
+        path = f"M{last.x:.1f} {last.y + last.height / 2:.1f}"
+        for bend in edge.bends:  # past other boxes it runs straight down
+            path += _curve(last, last.x, bend, bend.x) + f"V{bend.y + bend.height / 2:.1f}"
+            last = bend
+        parts.append(f'<path d="{path}" fill="none" stroke="#5b6673"/>')
+    last = edge.bends[-1] if edge.bends else edge.start
     times = max(len(edge.contributions), 1) if edge.start.kind != "group" and edge.end.kind != "group" else 1
     for i in range(times):
         aside = 18.0 * (i - (times - 1) / 2)
-        x, y = edge.start.x + aside / 2, edge.start.y + edge.start.height / 2
-        path = f"M{x:.1f} {y:.1f}"
-        below: list[Any] = [*edge.bends, edge.end]
-        for b in below:
-            to_x = b.x + aside / 2 + (_enters(edge) + aside if b is edge.end else 0)
-            top = b.y - b.height / 2
-            middle = (y + top) / 2
-            path += f"C{x + aside:.1f} {middle:.1f} {to_x + aside:.1f} {middle:.1f} {to_x:.1f} {top:.1f}"
-            x, y = to_x, b.y + b.height / 2
-            if b is not edge.end:
-                path += f"V{y:.1f}"
+        x = last.x + (0 if edge.bends else aside / 2)
+        path = f"M{x:.1f} {last.y + last.height / 2:.1f}"
+        path += _curve(last, x, edge.end, edge.end.x + 1.5 * aside + _enters(edge), aside)
         parts.append(f'<path d="{path}" fill="none" stroke="#5b6673" marker-end="url(#to)"/>')
     return "".join(parts)
+
+
+def _curve(above: Box | Bend, x: float, below: Box | Bend, to_x: float, aside: float = 0.0) -> str:
+    """From the lower side of one to the upper side of another."""
+    top = below.y - below.height / 2
+    middle = (above.y + above.height / 2 + top) / 2
+    return f"C{x + aside:.1f} {middle:.1f} {to_x + aside:.1f} {middle:.1f} {to_x:.1f} {top:.1f}"
 
 
 def _enters(edge: Edge) -> float:
@@ -256,9 +273,9 @@ def _label(edge: Edge) -> str:
     texts = [shown(c.array) for c in edge.contributions if c.array.size == 1]
     if not texts or len(texts) < len(edge.contributions):
         return ""
-    first = edge.bends[0] if edge.bends else edge.end
-    x0, y0 = edge.start.x, edge.start.y + edge.start.height / 2
-    x1, y1 = (first.x + (0 if edge.bends else _enters(edge)), first.y - first.height / 2)
+    last = edge.bends[-1] if edge.bends else edge.start
+    x0, y0 = last.x, last.y + last.height / 2
+    x1, y1 = edge.end.x + _enters(edge), edge.end.y - edge.end.height / 2
     place = f'x="{(x0 + x1) / 2:.1f}" y="{(y0 + y1) / 2 + 4:.1f}" text-anchor="middle"'
     words = escape("↑ " + " + ".join(texts))
     halo = f'<text {place} stroke="#f7f8fa" stroke-width="5" stroke-linejoin="round">{words}</text>'
@@ -349,4 +366,4 @@ def to_dot(explanation: Explanation, depth: int | None) -> str:
     for edge in edges:
         label = quoted(" + ".join(shown(c.array, 30) for c in edge.contributions))
         lines.append(f'  {numbers[edge.start]} -> {numbers[edge.end]} [label={label}, fontcolor="{GRADIENT}"];')
-    return "\n".join([*lines, "}"])
+    return legible("\n".join([*lines, "}"]))

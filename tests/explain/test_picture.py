@@ -59,6 +59,17 @@ def test_two_uses_are_two_edges_that_carry_their_numbers():
     assert "↑ 2 + 2" in svg
 
 
+def test_a_value_that_is_used_everywhere_has_one_way_through_the_picture():
+    x = y = leaf(1.0)
+    for _ in range(300):
+        y = y + x
+    boxes, edges = _graph(mg.explain(y), None)
+    _layout(boxes, edges)
+    assert len(edges) == 300 + 299
+    assert len({id(bend) for edge in edges for bend in edge.bends}) == 299
+    assert sum(edge.leads for edge in edges) == 300
+
+
 def test_names_cannot_break_out_of_the_picture():
     x = leaf(1.0)
     svg = mg.explain(np.exp(x), {'</svg><script>"&': x}).to_svg()
