@@ -8,6 +8,7 @@ in the engine's order and with the engine's arithmetic, so they are those of `ba
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +80,11 @@ class Operation:
         return (named.__doc__ or "").strip().partition("\n")[0]
 
     @property
+    def written(self) -> str:
+        """The formula, in the names of the inputs."""
+        return _in_names_of(self, self.formula)
+
+    @property
     def source(self) -> str:
         """The line as "train.py:12", or "" where it is unknown."""
         return "" if self.file is None else f"{Path(self.file).name}:{self.line}"
@@ -111,11 +117,6 @@ class Contribution:
     array: Array
     total: Array
     waiting: int = 0
-
-    @property
-    def parameter(self) -> str:
-        """The rule's name for this input."""
-        return list(self.operation.inputs)[self.position]
 
 
 class Step(NamedTuple):
@@ -310,15 +311,57 @@ class Explanation:
 
 def call(operation: Operation) -> str:
     """The operation as it would be called: "multiply(w, x)"; of a parameter's path its last name."""
-    inputs = [
-        v.name.rpartition(".")[2] if v.kind == "leaf" else v.name for v in operation.inputs.values() if v is not None
-    ]
+    inputs = [_called(v) for v in operation.inputs.values() if v is not None]
     settings = [
         f"{name}={setting.name if isinstance(setting, np.dtype) else checks.shown(setting)}"
         for name, setting in operation.settings.items()
         if setting is not None
     ]
     return f"{operation.name}({', '.join(inputs + settings)})"
+
+
+def _called(v: Value) -> str:
+    return v.name.rpartition(".")[2] if v.kind == "leaf" else v.name
+
+
+def _in_names_of(operation: Operation, formula: str) -> str:
+    """The formula with the inputs' own names for the rule's names for them, and without inputs that are None."""
+    names = {p: "None" if v is None else _called(v) for p, v in operation.inputs.items() if p.isidentifier()}
+    for parameter, v in operation.inputs.items():
+        if v is None:
+            formula = re.sub(rf" \+ {parameter}\b|\b{parameter} · ", "", formula)
+    for raised, parameter in (("ˣ", "x"), ("ʸ", "y")):
+        if parameter in names:
+            formula = formula.replace(raised, f"^{parameter}")
+    lines = short(formula)
+    words = formula[len(lines) :]  # in which longer names are words as well
+    letters = {p: name for p, name in names.items() if len(p) == 1}
+    return _renamed(lines, names) + _renamed(words, letters)
+
+
+def _renamed(formula: str, names: dict[str, str]) -> str:
+    if not names:
+        return formula
+    # a letter within a word, and the article "a", are no names; letters below and above the line may follow one
+    alone = rf"\b(?:the )?(?<![^\W_])({'|'.join(names)})(?![A-Za-z0-9_])(?!(?<=\ba) [a-z]{{2}})"
+    return re.sub(alone, lambda found: _as_factor(names[found[1]]), formula)
+
+
+def _as_factor(name: str) -> str:
+    return f"({name})" if name.startswith("-") else name
+
+
+def short(formula: str) -> str:
+    """A formula without the words after it."""
+    return re.split("[:;] |, with |, for ", formula)[0]
+
+
+_UNSHOWABLE = re.compile("[^\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def legible(text: str) -> str:
+    """With � for control characters, and for what is no character: no XML and no UTF-8 file holds these."""
+    return _UNSHOWABLE.sub("\ufffd", text.replace("\t", " "))
 
 
 # ---- recording -------------------------------------------------------------------------------------------------------
@@ -414,10 +457,14 @@ def _forward(nodes: list[Node], names: _Names) -> tuple[dict[Any, Value], list[O
         if isinstance(v, np.ndarray):
             if id(v) not in constants:
                 outside.add(id(owner(v)))
-                name = f"{v.item():.6g}" if v.ndim == 0 and id(v) not in names.known else names.of(v, "c")
+                name = f"{v.item() + 0:.6g}" if v.ndim == 0 and id(v) not in names.known else names.of(v, "c")
                 constants[id(v)] = Value(name, "constant", v.copy())
             return constants[id(v)]
-        return None if v is None else Value(f"{v:.6g}" if isinstance(v, float) else str(v), "constant", np.asarray(v))
+        return (
+            None
+            if v is None
+            else Value(f"{v + 0.0:.6g}" if isinstance(v, float) else str(v), "constant", np.asarray(v))
+        )
 
     for number, node in enumerate(nodes, 1):
         inputs = [value_of(v) for v in node.inputs]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from typing import Any
 
 import numpy as np
 
 from minigrad import checks
-from minigrad.explain.recording import Contribution, Explanation, Operation, Value, call
+from minigrad.explain.recording import Contribution, Explanation, Operation, Value, call, legible, short
 from minigrad.explain.why import entry
 from minigrad.tensor import Array
 
@@ -24,7 +23,7 @@ def summary(array: Array) -> dict[str, Any]:
     finite = array[np.isfinite(array)].astype(np.float64) if array.dtype.kind == "f" else array.astype(np.float64)
     found: dict[str, Any] = {"shape": array.shape, "dtype": array.dtype.name}
     if finite.size:
-        found |= {"min": float(np.min(finite)), "mean": float(np.mean(finite)), "max": float(np.max(finite))}
+        found |= {k: float(f(finite)) + 0.0 for k, f in (("min", np.min), ("mean", np.mean), ("max", np.max))}  # no −0
         with np.errstate(over="ignore"):
             found["norm"] = float(np.sqrt(np.sum(finite * finite)))
     share = 1 / max(array.size, 1)
@@ -55,17 +54,12 @@ def _share(share: float) -> str:
 
 def _numbers(array: Array) -> str:
     if array.ndim == 0:
-        return f"{array.item():.5g}" if array.dtype.kind == "f" else str(array.item())
+        return f"{array.item() + 0.0:.5g}" if array.dtype.kind == "f" else str(array.item())
     return f"[{', '.join(map(_numbers, array))}]"
 
 
 def _cut(text: str, room: int) -> str:
     return text if len(text) <= room else text[: max(room - 1, 0)] + "…" * (room > 0)
-
-
-def _short(formula: str) -> str:
-    """A formula without the words after it."""
-    return re.split("[:;] |, with ", formula)[0]
 
 
 def _tail(name: str, room: int) -> str:
@@ -75,6 +69,10 @@ def _tail(name: str, room: int) -> str:
 
 def text(explanation: Explanation, module: str | None) -> str:
     """What `Explanation.text` does."""
+    return legible("\n".join(_tables(explanation, module)))
+
+
+def _tables(explanation: Explanation, module: str | None) -> list[str]:
     operations = explanation.operations
     if module is None and len(operations) > MOST_OPERATIONS and any(o.module for o in operations):
         return _folded(explanation)
@@ -99,7 +97,7 @@ def text(explanation: Explanation, module: str | None) -> str:
         lines += ["", "gradients", *_gradients([v for v in explanation.values if v.kind == "leaf"])]
     if any(v.differences for v in explanation.values):
         lines += ["", "finite differences", *_differences(explanation.values)]
-    return "\n".join(lines)
+    return lines
 
 
 def _forward(starts: list[Value], operations: list[Operation]) -> list[str]:
@@ -110,7 +108,7 @@ def _forward(starts: list[Value], operations: list[Operation]) -> list[str]:
         f"     {name:{width}}  {v.kind:8}  {shown(v.array, WIDTH - width - 17)}"
         for name, v in zip(names, starts, strict=True)
     ]
-    rows = [(_tail(o.output.name, 20), _cut(call(o), 36), _short(o.formula), o.output.array) for o in operations]
+    rows = [(_tail(o.output.name, 20), _cut(call(o), 36), short(o.written), o.output.array) for o in operations]
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(2)]
     free = WIDTH - sum(widths) - 11
     values = min(max((len(shown(row[3], 56)) for row in rows), default=0), free)  # the formula gives way to the values
@@ -144,7 +142,7 @@ def _backward(operation: Operation) -> list[str]:
 
 
 def _contribution(c: Contribution) -> list[str]:
-    to = f"       ∂{c.parameter} → {_tail(c.to.name, 24)}: "
+    to = f"       → {_tail(c.to.name, 24)}: "
     lines = []
     if c.axes:
         lines.append(to + shown(c.pulled, WIDTH - len(to)))
@@ -187,7 +185,7 @@ def _differences(values: list[Value]) -> list[str]:
     return lines
 
 
-def _folded(explanation: Explanation) -> str:
+def _folded(explanation: Explanation) -> list[str]:
     """One line for each run of operations of one module."""
     lines = [
         f"{len(explanation.operations)} operations, by module; explanation.text(module=...) opens one",
@@ -202,7 +200,7 @@ def _folded(explanation: Explanation) -> str:
         shape = "×".join(map(str, out.array.shape)) or "1"
         lines.append(f"{name:44}  {len(operations):4}  {shape:>14}  {norm:9.3g}  {gradient:>9}")
     lines += ["", "gradients", *_gradients([v for v in explanation.values if v.kind == "leaf"])]
-    return "\n".join(lines)
+    return lines
 
 
 # ---- JSON ------------------------------------------------------------------------------------------------------------
@@ -242,7 +240,7 @@ def to_json(explanation: Explanation, most: int) -> str:
             "module": o.module,
         }
 
-    return json.dumps(
+    found = json.dumps(
         {
             "output": numbers[id(explanation.output)],
             "values": [value(v) for v in explanation.values],
@@ -262,10 +260,13 @@ def to_json(explanation: Explanation, most: int) -> str:
         ensure_ascii=False,
         allow_nan=False,
     )
+    return legible(found)
 
 
 def _plain(x: Any) -> Any:
-    """For JSON, which has no NaN and no infinity: these as text."""
+    """For JSON, which has no NaN and no infinity: these as text; and 0 without a sign."""
     if isinstance(x, list | tuple):
         return [_plain(y) for y in x]
-    return str(x) if isinstance(x, float) and not math.isfinite(x) else x
+    if not isinstance(x, float):
+        return x
+    return x + 0.0 if math.isfinite(x) else str(x)

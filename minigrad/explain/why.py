@@ -181,7 +181,7 @@ def _other_factor(operation: Operation, position: int, index: tuple[int, ...], a
     shape = other.array.shape
     met = tuple(0 if n == 1 else i for i, n in zip(met[len(met) - len(shape) :], shape, strict=True))
     name = entry(other.name, met)
-    return "" if name == f"{other.array[met]:.4g}" else name
+    return "" if name == f"{other.array[met] + 0.0:.4g}" else name
 
 
 def local_derivatives(c: Contribution, index: tuple[int, ...]) -> Array:

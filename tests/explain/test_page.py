@@ -514,7 +514,7 @@ def test_accumulation_and_the_sum_over_a_broadcast_are_steps_of_their_own(opened
     assert any("waits for 1 more" in text for text in said)
     assert (
         " ".join(said[-1].split())
-        == "Backward the last share arrives at a x + y had arrived 2 + joins 2 = gradient of a 4"
+        == "Backward the last share arrives at a a + a had arrived 2 + joins 2 = gradient of a 4"
     )
     b = leaf([2.0])
     page = opened(mg.explain(np.sum(np.ones((3, 1)) * b)))

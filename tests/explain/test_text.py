@@ -1,9 +1,12 @@
 """The tables hold the numbers, and fit a terminal."""
 
+import re
+
 import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad.explain.recording import short
 from minigrad.explain.text import shown, summary
 from models import SequenceClassifier
 from tests.explain.programs import PROGRAMS, leaf
@@ -27,21 +30,21 @@ def test_the_tables_of_one_expression():
         "     w  leaf      0.5\n"
         "     x  leaf      2\n"
         "     b  leaf      -1\n"
-        "  1  t1  multiply(w, x)  x · y  1\n"
-        "  2  t2  add(t1, b)      x + y  0\n"
-        "  3  t3  add(t2, 3)      x + y  3\n"
-        "  4  y   square(t3)      x²     9\n"
+        "  1  t1  multiply(w, x)  w · x   1\n"
+        "  2  t2  add(t1, b)      t1 + b  0\n"
+        "  3  t3  add(t2, 3)      t2 + 3  3\n"
+        "  4  y   square(t3)      t3²     9\n"
         "\n"
         "backward\n"
         "     y.grad starts as 1\n"
         "  4  square: upstream y.grad = 1\n"
-        "       ∂x → t3: 6\n"
+        "       → t3: 6\n"
         "  3  add: upstream t3.grad = 6\n"
-        "       ∂x → t2: 6\n"
+        "       → t2: 6\n"
         "  2  add: upstream t2.grad = 6\n"
-        "       ∂x → t1: 6\n"
+        "       → t1: 6\n"
         "  1  multiply: upstream t1.grad = 6\n"
-        "       ∂x → w: 12\n"
+        "       → w: 12\n"
         "\n"
         "gradients\n"
         "     w  12\n"
@@ -53,9 +56,37 @@ def test_the_tables_of_one_expression():
 def test_broadcasts_and_sums_of_gradients_are_told():
     x, b = leaf([[1.0, 2.0], [3.0, 4.0]]), leaf([1.0, 1.0])
     text = str(mg.explain(np.sum(x * x + b)))
-    assert "∂y → b: [[1, 1], [1, 1]]\n           summed over axis 0, along which it was broadcast: [2, 2]" in text
-    assert "∂x → x: [[1, 2], [3, 4]]; waits for 1 more\n" in text
+    assert "→ b: [[1, 1], [1, 1]]\n           summed over axis 0, along which it was broadcast: [2, 2]" in text
+    assert "→ x: [[1, 2], [3, 4]]; waits for 1 more\n" in text
     assert "joins what had arrived: x.grad = [[2, 4], [6, 8]], complete" in text
+
+
+NAMES = {
+    "x ** 2.0": "x^2", "v / u": "v / u", "np.exp(u)": "e^u", "np.maximum(v, -2.0)": "max(v, (-2))",
+    "F.linear(m, n)": "m nᵀ", "np.where(u > 0, u, v)": "u where c1 holds, v elsewhere", "F.relu(u)": "max(u, 0)",
+    "np.linalg.solve(n, m)": "x with n x = m", "F.softmax(u)": "exp uᵢ / Σⱼ exp uⱼ along axis (None",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("program", "formula"), NAMES.items())
+def test_a_formula_is_in_the_names_of_the_program(program, formula):
+    x, y, u, v = (leaf([[2.0]]) for _ in range(4))
+    m, n = leaf(np.eye(2)), leaf(np.eye(2))
+    output = eval(program, {"np": np, "F": mg.functional, "x": x, "y": y, "u": u, "v": v, "m": m, "n": n})
+    explanation = mg.explain(output, gradient=np.ones(output.shape))
+    assert short(explanation.value(output).operation.written) == formula
+    assert "∂" not in explanation.text()
+
+
+def test_a_zero_has_no_sign():
+    x = leaf([-0.0, 0.0])
+    y = np.negative(x) * -0.0 + np.where(x > 0, -x, -0.0) - 0.0
+    explanation = mg.explain(y, gradient=np.full(2, -0.0), finite_differences=True)
+    whys = [str(explanation.why(v, (0,))) for v in explanation.values if v.gradient is not None]
+    for shown_ in (explanation.text(), explanation.to_svg(), explanation.to_dot(), explanation.to_json(), *whys):
+        assert not re.search(
+            r"(?<![\w.-])[-−]0(\.0*)?(?![\w.])", re.sub(r"translate.*|d=\"[^\"]*\"|refX.*", "", shown_)
+        )
 
 
 def test_large_arrays_are_told_by_where_they_lie_and_no_number_is_cut():

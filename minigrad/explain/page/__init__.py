@@ -21,7 +21,7 @@ import numpy as np
 
 from minigrad.definitions import DEFINITIONS
 from minigrad.explain.picture import CELLS, _matrix, heat_map
-from minigrad.explain.recording import Contribution, Explanation, Operation, Step, Value, call
+from minigrad.explain.recording import Contribution, Explanation, Operation, Step, Value, call, legible
 from minigrad.explain.text import _plain, summary
 from minigrad.explain.why import Why, local_derivatives, why
 from minigrad.rules.elementwise import multiply
@@ -51,7 +51,7 @@ def to_html(explanation: Explanation) -> str:
         "script": script,
         "data": json_.replace("<", "\\u003c"),  # no name can end the element
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: filled[found[1]], page)
+    return legible(re.sub(r"\{\{(\w+)\}\}", lambda found: filled[found[1]], page))
 
 
 def _text(name: str) -> str:
@@ -106,7 +106,7 @@ def _data(explanation: Explanation) -> dict[str, Any]:
 
 def _value(v: Value, arrays: _Arrays, places: dict[int, int]) -> dict[str, Any]:
     return {
-        "name": v.name,
+        "name": legible(v.name),
         "kind": v.kind,
         "array": arrays.number(v.array),
         "gradient": arrays.number(v.gradient),
@@ -124,17 +124,16 @@ def _operation(
 ) -> dict[str, Any]:
     return {
         "rule": o.name,
-        "formula": o.formula,
-        "call": call(o),
-        "inputs": [{"parameter": p, "value": numbers[id(v)]} for p, v in o.inputs.items() if v is not None],
+        "formula": legible(o.written),
+        "call": legible(call(o)),
+        "inputs": [numbers[id(v)] for v in o.inputs.values() if v is not None],
         "output": numbers[id(o.output)],
-        "source": o.source,
-        "code": o.code,
-        "module": o.module,
+        "source": legible(o.source),
+        "code": legible(o.code),
+        "module": legible(o.module),
         "contributions": [
             {
                 "to": numbers[id(c.to)],
-                "parameter": c.parameter,
                 "local": locals_.get(id(c)),
                 "pulled": arrays.number(c.pulled),
                 "axes": list(c.axes),

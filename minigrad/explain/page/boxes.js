@@ -122,7 +122,7 @@ const said = (array) =>
 function spoken(box, known, gradient, none) {
   const v = values[box.value];
   const made = v.operation === null ? v.kind : `${operations[v.operation].rule} of `
-    + operations[v.operation].inputs.map((input) => values[input.value].name).join(" and ");
+    + operations[v.operation].inputs.map((input) => values[input].name).join(" and ");
   const parts = box.group ? [`module ${box.group.path}, folded, ${plural(box.group.members.length, "operation")}`]
     : [`${v.name}, ${made}`];
   parts.push(known ? `value ${said(arrays[v.array])}` : "value not computed yet");

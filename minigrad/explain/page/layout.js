@@ -14,7 +14,7 @@ function chooseBoxes() {
     const fold = foldedAround(i);
     const box = fold ? add(fold.id, () => newBox(operations[fold.members.at(-1)].output, fold))
       : add(o.output, () => newBox(o.output, null));
-    for (const input of o.inputs) addStart(input.value, fold, add);
+    for (const v of o.inputs) addStart(v, fold, add);
     boxOf[o.output] = box;
   });
   if (!operations.length) boxOf[output] = add(output, () => newBox(output, null));
@@ -54,7 +54,7 @@ function layOut(group, homes) {
 function addChild(level, child, newCell, homes) {
   const members = typeof child === "number" ? [child] : child.members;
   for (const o of members) {
-    for (const { value } of operations[o].inputs) {
+    for (const value of operations[o].inputs) {
       if (homes.get(value) !== level.group || level.cellOf.has(`v${value}`)) continue;
       const box = boxOf[value];
       level.cellOf.set(`v${value}`, newCell({ box, width: box.width, height: box.height, pull: 0.1 }));
@@ -74,7 +74,7 @@ function connect(level, newCell) {
   const ends = [];
   for (const o of members) {
     const to = level.cellOf.get(o);
-    for (const { value } of operations[o].inputs) {
+    for (const value of operations[o].inputs) {
       const from = sourceOf(level, value, inside, newCell);
       if (!from || from === to) continue;
       const net = netOf(level, value, from);

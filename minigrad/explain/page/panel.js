@@ -33,7 +33,7 @@ function light() {
   const o = operations[step.operation];
   if (step.kind === "forward") {
     mark(boxOf[o.output]?.element, "lit-value");
-    for (const { value } of o.inputs) {
+    for (const value of o.inputs) {
       for (const e of edges.get(`${value}>${step.operation}`) ?? []) mark(e, "lit-value");
     }
   } else if (o) {
@@ -159,7 +159,7 @@ function happening(step, o) {
   const name = values[step.value].name;
   switch (step.kind) {
     case "forward":
-      return [sum(...o.inputs.map(({ value }) => shown(values[value].array, brief(values[value].name))), sign("→"),
+      return [sum(...o.inputs.map((v) => shown(values[v].array, brief(values[v].name))), sign("→"),
         shown(step.array, name))];
     case "start": return [sum(gradientShown(step.array, `gradient of ${name}`))];
     case "hook": return [sum(gradientShown(step.before, "before"), sign("→"), gradientShown(step.array, "after"))];
@@ -247,10 +247,8 @@ function valueDetails(v, close) {
 }
 
 function inputsOf(o) {
-  return [make("h3", {}, "Inputs"), sum(...o.inputs.map(({ parameter, value }) => {
-    const label = make("span", {}, `${parameter}: `, toValue(value));
-    return isKnown(value) ? shown(values[value].array, label) : missing(label);
-  }))];
+  return [make("h3", {}, "Inputs"), sum(...o.inputs.map((v) =>
+    (isKnown(v) ? shown(values[v].array, toValue(v)) : missing(toValue(v)))))];
 }
 
 /** The gradient by now, and the contributions that made it. */
@@ -276,7 +274,7 @@ function sharesOf(at) {
   if (!o.contributions.length) return [];
   return [make("h3", {}, "Gives its inputs"), ...o.contributions.map((c, k) => {
     const when = happens[at][k];
-    const parts = [make("span", { class: "label" }, `${c.parameter}: `, toValue(c.to))];
+    const parts = [make("span", { class: "label" }, toValue(c.to))];
     if (!(when.pull <= state.position)) parts.push(make("span", { class: "absent" }, "– not yet"));
     else parts.push(product(o, c));
     if (when.sum <= state.position) parts.push(summed(c));

@@ -69,7 +69,7 @@ const uses = values.map(() => []); // the operations that use each value, once f
 
 function readTimeline() {
   operations.forEach((o, i) => {
-    for (const input of o.inputs) uses[input.value].push(i);
+    for (const v of o.inputs) uses[v].push(i);
   });
   steps.forEach((step, i) => {
     const at = i + 1;
