@@ -20,6 +20,7 @@ import numpy as np
 from minigrad import checks
 from minigrad.explain.recording import Contribution, Explanation, Operation, Value, call, legible, short
 from minigrad.explain.text import _cut, _tail, shown
+from minigrad.explain.zeros import of_whole
 from minigrad.tensor import Array
 
 MOST_BOXES = 60  # beyond that modules are folded, unless asked for
@@ -29,6 +30,7 @@ CELLS = 24  # of a heat map along one side, at most
 INK = {"leaf": "#dbe9ff", "constant": "#eceef1", "result": "#ffffff", "group": "#fff4d6"}
 LINE = {"leaf": "#2f6fd0", "constant": "#9aa3ad", "result": "#5b6673", "group": "#c08a00"}
 GRADIENT = "#b3261e"
+WRONG = "#d00000"
 
 
 @dataclass(eq=False)
@@ -39,6 +41,7 @@ class Box:
     lines: list[tuple[str, str]]  # the text, and its class: name, note, value or gradient
     title: str
     maps: list[tuple[Array, str]] = field(default_factory=list)
+    wrong: bool = False
     layer: int = 0
     x: float = 0.0
     y: float = 0.0
@@ -122,14 +125,22 @@ def _box(v: Value) -> Box:
         lines.append((_cut("\u2003".join(filter(None, (short(o.written), o.source))), 44), "note"))
         title += [o.written, f"{o.source}  {o.code}".strip(), o.module]
     lines.append((shown(v.array, 34), "value"))
+    faults = _faults([o] if o else [])
     if v.gradient is not None:
-        lines.append(("∂ " + shown(v.gradient, 34), "gradient"))
-        title.append(f"gradient: {shown(v.gradient)}")
+        zero = of_whole(v)
+        ends = ", wrong" if v.faults else f": {zero}" if zero else ""
+        lines.append((_cut("∂ " + shown(v.gradient, 34) + ends, 60), "gradient"))
+        title.append(f"gradient: {shown(v.gradient)}{ends}")
     elif v.kind != "constant":
         lines.append(("∂ none", "gradient"))
     maps = [(v.array, "value")] + ([(v.gradient, "gradient")] if v.gradient is not None else [])
     large = v.array.size > 8 and v.array.dtype.kind == "f"
-    return Box(v.kind, lines, "\n".join(filter(None, title)), maps if large else [])
+    lines += faults
+    return Box(v.kind, lines, "\n".join(filter(None, title)), maps if large else [], bool(faults))
+
+
+def _faults(operations: list[Operation]) -> list[tuple[str, str]]:
+    return [(_cut(f"✗ {c.accusation}", 90), "fault") for o in operations for c in o.contributions if c.fault]
 
 
 def _folded(path: str, operations: list[Operation]) -> Box:
@@ -137,7 +148,9 @@ def _folded(path: str, operations: list[Operation]) -> Box:
     lines = [(_tail(path, 40), "name"), (f"{len(operations)} operations", "note"), (shown(out.array, 34), "value")]
     if out.gradient is not None:
         lines.append(("∂ " + shown(out.gradient, 34), "gradient"))
-    return Box("group", lines, "\n".join([path, *(f"{o.output.name} = {call(o)}" for o in operations)]))
+    faults = _faults(operations)
+    title = "\n".join([path, *(f"{o.output.name} = {call(o)}" for o in operations)])
+    return Box("group", lines + faults, title, [], bool(faults))
 
 
 # ---- layout ----------------------------------------------------------------------------------------------------------
@@ -282,16 +295,19 @@ def _label(edge: Edge) -> str:
     return halo + f'<text {place} fill="{GRADIENT}">{words}</text>'
 
 
+_THICK = ' stroke-width="3"'
+
+
 def _drawn(box: Box) -> str:
     left, top = box.x - box.width / 2, box.y - box.height / 2
-    fill = {"name": "#16191d", "note": "#5b6673", "value": "#16191d", "gradient": GRADIENT}
+    fill = {"name": "#16191d", "note": "#5b6673", "value": "#16191d", "gradient": GRADIENT, "fault": WRONG}
     parts = [
         f"<g><title>{escape(box.title)}</title>"
         f'<rect x="{left:.1f}" y="{top:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" rx="5" '
-        f'fill="{INK[box.kind]}" stroke="{LINE[box.kind]}"/>'
+        f'fill="{INK[box.kind]}" stroke="{WRONG if box.wrong else LINE[box.kind]}"{_THICK * box.wrong}/>'
     ]
     for i, (text, what) in enumerate(box.lines):
-        bold = ' font-weight="bold"' if what == "name" else ""
+        bold = ' font-weight="bold"' if what in ("name", "fault") else ""
         y = top + 5 + ROW * (i + 1) - 4
         parts.append(f'<text x="{left + 8:.1f}" y="{y:.1f}" fill="{fill[what]}"{bold}>{escape(text)}</text>')
     for i, (array, what) in enumerate(box.maps):
@@ -362,7 +378,9 @@ def to_dot(explanation: Explanation, depth: int | None) -> str:
     lines = ["digraph backprop {", '  node [shape=box, style="rounded,filled", fontname="monospace"];']
     for box, n in numbers.items():
         label = quoted("\n".join(text for text, _ in box.lines))
-        lines.append(f'  {n} [label={label}, fillcolor="{INK[box.kind]}", color="{LINE[box.kind]}"];')
+        lines.append(
+            f'  {n} [label={label}, fillcolor="{INK[box.kind]}", color="{WRONG if box.wrong else LINE[box.kind]}"];'
+        )
     for edge in edges:
         label = quoted(" + ".join(shown(c.array, 30) for c in edge.contributions))
         lines.append(f'  {numbers[edge.start]} -> {numbers[edge.end]} [label={label}, fontcolor="{GRADIENT}"];')

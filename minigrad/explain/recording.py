@@ -24,6 +24,7 @@ from minigrad.nn.module import Module
 from minigrad.tensor import Array, Tensor, detached, owner
 
 if TYPE_CHECKING:
+    from minigrad.explain.differences import Differences
     from minigrad.explain.why import Why
 
 
@@ -33,7 +34,7 @@ class Value:
 
     kind: "leaf", "constant" (no gradient is wanted), or "result" of an operation. gradient: None where none arrived;
     before_hooks: what it was before hooks changed it. contributions: what arrived, in order. differences: at each
-    index that was probed, the finite difference.
+    index that was probed, the finite difference. faults: the nearest contributions that made it wrong.
     """
 
     name: str
@@ -45,6 +46,14 @@ class Value:
     seed: Array | None = None
     contributions: list[Contribution] = field(default_factory=list)
     differences: dict[tuple[int, ...], float] = field(default_factory=dict)
+    faults: list[Contribution] = field(default_factory=list)
+
+    def apart(self, index: tuple[int, ...]) -> bool:
+        """Whether gradient and difference at this index are further apart than rounding and a step explain."""
+        assert self.gradient is not None
+        g, d = float(self.gradient[index]), self.differences[index]
+        largest = max((abs(x) for x in self.differences.values() if np.isfinite(x)), default=0.0)
+        return not (abs(g - d) <= 1e-4 * max(abs(g), abs(d), 1e-2 * largest) + 1e-9 or g == d)
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name}, {self.array.dtype.name} {self.array.shape}>"
@@ -100,13 +109,13 @@ class Operation:
         return f"<operation {self.number}: {self.output.name} = {call(self)}>"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Contribution:
     """What one operation gave to the gradient of one of its inputs.
 
     pulled: what the pullback made of the upstream gradient; axes: those that this was summed over because the input
     had been broadcast; array: after that. total: the gradient with all that had arrived by then; waiting: how many
-    contributions were still to come.
+    contributions were still to come. fault: where the finite differences of the rule say otherwise.
     """
 
     operation: Operation
@@ -117,6 +126,30 @@ class Contribution:
     array: Array
     total: Array
     waiting: int = 0
+    fault: Fault | None = None
+
+    def __repr__(self) -> str:
+        return f"<contribution of {self.operation!r} to {self.to.name}>"
+
+    @property
+    def accusation(self) -> str:
+        """What is wrong with it, in words; "" where nothing is known to be."""
+        if self.fault is None:
+            return ""
+        where = f", {self.operation.source}," if self.operation.source else ""
+        to, given = entry(self.to.name, self.fault.index), f"{self.fault.given:.5g}"
+        return (
+            f"wrong: {self.operation.name}{where} gives {to} {given}, by finite differences {self.fault.difference:.5g}"
+        )
+
+
+@dataclass(frozen=True)
+class Fault:
+    """At this index a pullback gives something else than the finite difference of its rule."""
+
+    index: tuple[int, ...]
+    given: float
+    difference: float
 
 
 class Step(NamedTuple):
@@ -183,7 +216,10 @@ class Explanation:
         if isinstance(of, Tensor):
             found = self._vertices.get(vertex(of))
             if found is None:
-                raise ValueError(f"this tensor of shape {of.shape} is not in the graph that was explained")
+                raise ValueError(
+                    f"this tensor of shape {of.shape} is not in the graph that was explained: no path leads from it to "
+                    f"{self.output.name}, so its gradient is None"
+                )
             return found
         if not isinstance(of, str):
             raise TypeError(f"value: a Tensor, or the name of one, not {checks.shown(of)}")
@@ -216,27 +252,25 @@ class Explanation:
             )
         if operation.output.gradient is None:
             raise ValueError(f"inside: no gradient arrived at {operation.output.name}")
-        scope = {
-            name: Tensor(v.array, requires_grad=bool(v.contributions))
-            for name, v in operation.inputs.items()
-            if v is not None
-        }
+        scope = {v: Tensor(v.array, requires_grad=bool(v.contributions)) for v in operation.inputs.values() if v}
         with enable_grad():
-            given = {name: scope.get(name) for name in operation.inputs}
+            given = {name: v and scope[v] for name, v in operation.inputs.items()}
             output = cast(Any, named.function)(**given, **operation.settings)
-        leaves = {name: x for name, x in scope.items() if x.requires_grad}
-        return record(output, leaves, operation.output.gradient, [{operation.output.name: output}, scope])
+        names = {v.name: x for v, x in scope.items()}
+        leaves = {name: x for name, x in names.items() if x.requires_grad}
+        return record(output, leaves, operation.output.gradient, [{operation.output.name: output}, names])
 
-    def finite_differences(self, most: int = 16) -> None:
-        """Put the central difference quotient beside the gradients of all values, in float64.
+    def finite_differences(self, most: int = 16) -> Differences:
+        """Put the central difference quotient beside the gradients of all values, in float64; the table of these.
 
         Of each value up to `most` entries are moved, those with the largest gradients; what came of it is in
-        `Value.differences`. A hook that changes a gradient makes it differ from the quotient.
+        `Value.differences`. Each pullback is held to its own rule as well: one that is wrong is marked as the guilty
+        one from then on, in text, picture, page and why. A hook that changes a gradient makes it differ, too.
         """
         from minigrad.explain.differences import differences
 
         checks.whole("finite_differences", 1, most=most)
-        differences(self, most)
+        return differences(self, most)
 
     def groups(self, depth: int | None) -> list[tuple[str, list[Operation]]]:
         """Runs of operations of one module, whose path is cut after `depth` names; with None each stands alone."""
@@ -318,6 +352,11 @@ def call(operation: Operation) -> str:
         if setting is not None
     ]
     return f"{operation.name}({', '.join(inputs + settings)})"
+
+
+def entry(name: str, index: tuple[int, ...]) -> str:
+    """The name with its index: "x.grad[0, 1]"."""
+    return f"{name}[{', '.join(map(str, index))}]" if index else name
 
 
 def _called(v: Value) -> str:
@@ -416,7 +455,7 @@ class _Names:
 
     def __init__(self, given: Mapping[str, Tensor], scopes: Sequence[Mapping[str, Any]]) -> None:
         self.known = {id(vertex(x)): str(name) for name, x in given.items()}
-        variables = [(n, x) for scope in scopes for n, x in list(scope.items()) if not n.startswith("_")]
+        variables = [(n, x) for scope in scopes for n, x in list(scope.items()) if n.isidentifier() and n[0] != "_"]
         for name, x in variables:
             if isinstance(x, Module):
                 for path, p in x.named_parameters():

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from minigrad import checks
-from minigrad.explain.recording import Contribution, Explanation, Operation, Value, call, legible, short
-from minigrad.explain.why import entry
+from minigrad.explain.recording import Contribution, Explanation, Operation, Value, call, entry, legible, short
+from minigrad.explain.zeros import of_share, of_whole
 from minigrad.tensor import Array
 
 WIDTH = 100
@@ -96,7 +96,7 @@ def _tables(explanation: Explanation, module: str | None) -> list[str]:
     if module is None:
         lines += ["", "gradients", *_gradients([v for v in explanation.values if v.kind == "leaf"])]
     if any(v.differences for v in explanation.values):
-        lines += ["", "finite differences", *_differences(explanation.values)]
+        lines += ["", "finite differences", *difference_table(explanation.values)]
     return lines
 
 
@@ -150,38 +150,49 @@ def _contribution(c: Contribution) -> list[str]:
         to = f"           summed over axis {axes}, along which it was broadcast: "
     first = c.to.contributions[0] is c and c.to.seed is None
     waits = f"waits for {c.waiting} more" if c.waiting else ""
-    only = first and not c.waiting
-    lines.append(to + shown(c.array, WIDTH - len(to) - len(waits) - 2) + ("" if only or not first else f"; {waits}"))
+    ends = (f"; {waits}" if first and waits else "") + (f"; {zero}" if (zero := of_share(c)) else "")
+    lines.append(to + shown(c.array, WIDTH - len(to) - len(waits) - 2) + ends)
     if not first:
         joins = f"           joins what had arrived: {_tail(c.to.name, 24)}.grad = "
         end = f"; {waits}" if waits else ", complete"
         lines.append(joins + shown(c.total, WIDTH - len(joins) - len(end)) + end)
+    if c.fault:
+        lines.append(f"           {c.accusation}")
     return lines
 
 
 def _gradients(values: list[Value]) -> list[str]:
+    def told(v: Value, room: int) -> str:
+        zero = of_whole(v)
+        ends = ", wrong" if v.faults else f": {zero}" if zero else ""
+        return "none" if v.gradient is None else shown(v.gradient, room) + ends
+
     width = max((len(_tail(v.name, 40)) for v in values), default=0)
     return [
         _cut(
-            f"     {_tail(v.name, 40):{width}}  " + ("none" if v.gradient is None else shown(v.gradient, 93 - width)),
+            f"     {_tail(v.name, 40):{width}}  " + told(v, 93 - width),
             WIDTH,
         )
         for v in values
     ]
 
 
-def _differences(values: list[Value]) -> list[str]:
+def difference_table(values: list[Value]) -> list[str]:
+    """Of each value the entry where gradient and difference are furthest apart, and what is to blame."""
     lines = [f"     {'entry':32}  {'gradient':>14}  {'difference':>14}  {'apart':>9}"]
     for v in values:
         if not v.differences:
             continue
         assert v.gradient is not None
         apart = {index: abs(float(v.gradient[index]) - d) for index, d in v.differences.items()}
-        index = max(apart, key=apart.__getitem__)
+        index = max(apart, key=lambda index: np.nan_to_num(apart[index], nan=np.inf))
         many = f"  the worst of {len(apart)}" if len(apart) > 1 else ""
         name = _tail(entry(v.name + ".grad", index), 32)
-        gradient, difference = float(v.gradient[index]), v.differences[index]
+        gradient, difference = float(v.gradient[index]) + 0.0, v.differences[index]
         lines.append(f"     {name:32}  {gradient:14.7g}  {difference:14.7g}  {apart[index]:9.1e}{many}")
+        lines += [_cut(f"         {c.accusation}", WIDTH) for c in v.faults]
+        if not v.faults and any(map(v.apart, v.differences)):
+            lines.append("         apart, though no rule differs from its own: by a hook, a kink, or rounding")
     return lines
 
 
@@ -235,6 +246,7 @@ def to_json(explanation: Explanation, most: int) -> str:
             "call": call(o),
             "inputs": {name: None if v is None else numbers[id(v)] for name, v in o.inputs.items()},
             "output": numbers[id(o.output)],
+            "faults": [c.accusation for c in o.contributions if c.fault],
             "source": o.source,
             "code": o.code,
             "module": o.module,

@@ -9,7 +9,7 @@ import numpy as np
 
 from minigrad import checks
 from minigrad.autograd import enable_grad, grad, no_grad
-from minigrad.explain.recording import Contribution, Operation, Value
+from minigrad.explain.recording import Contribution, Operation, Value, entry, legible
 from minigrad.functional import linear
 from minigrad.rules.elementwise import multiply
 from minigrad.rules.linear_algebra import matmul
@@ -47,7 +47,7 @@ class Why:
     """gradient[index] as a sum. terms: the largest; rest: the sum of the others, of which there are `others`.
 
     real: what the backward pass gave; total: the sum of all terms, in float64; adds_up: whether the two differ by no
-    more than the rounding of the gradient's dtype can explain.
+    more than the rounding of the gradient's dtype can explain. zero: why there is no term, in words.
     """
 
     of: Value
@@ -59,6 +59,10 @@ class Why:
     real: float
     adds_up: bool
     hooked: float | None
+    zero: list[str]
+
+    def __repr__(self) -> str:  # what a notebook and the prompt show
+        return str(self)
 
     def __str__(self) -> str:
         lines = [f"{entry(self.of.name + '.grad', self.index)} = {self.real:.4g}"]
@@ -66,7 +70,7 @@ class Why:
         if self.others:
             parts.append((self.rest, f"in {self.others} smaller term{'s' * (self.others > 1)}"))
         if not parts:
-            lines.append("  = 0: no term differs from 0")
+            lines.append(f"  = 0: {'; '.join(self.zero) or 'no term differs from 0'}")
         for i, (value, words) in enumerate(parts):
             lines.append(
                 f"  {'=' if not i else '-' if value < 0 else '+'} {value if not i else abs(value):.4g}  {words}"
@@ -77,12 +81,8 @@ class Why:
             )
         if self.hooked is not None:
             lines.append(f"  hooks made it {self.hooked:.4g}")
-        return "\n".join(lines)
-
-
-def entry(name: str, index: tuple[int, ...]) -> str:
-    """The name with its index: "x.grad[0, 1]"."""
-    return f"{name}[{', '.join(map(str, index))}]" if index else name
+        lines += [f"  {c.accusation}" for c in self.of.faults]
+        return legible("\n".join(lines))
 
 
 def as_index(value: Value, index: Any) -> tuple[int, ...]:
@@ -97,6 +97,8 @@ def as_index(value: Value, index: Any) -> tuple[int, ...]:
 
 def why(value: Value, index: Any, most: int) -> Why:
     """What `Explanation.why` does."""
+    from minigrad.explain.zeros import reasons  # which stands on local_derivatives
+
     checks.whole("why", 1, most=most)
     index = as_index(value, index)
     if value.gradient is None:
@@ -106,7 +108,7 @@ def why(value: Value, index: Any, most: int) -> Why:
     with np.errstate(all="ignore"):
         numbers = np.concatenate([[start.value for start in starts], *(p.upstream * p.local for p in made)])
         complete = value.gradient if value.before_hooks is None else value.before_hooks
-        real, total = float(complete[index]), float(numbers.sum())
+        real, total = float(complete[index]) + 0.0, float(numbers.sum()) + 0.0
         # a saturated softmax rounds on the scale of its upstream gradient, however small its derivatives
         scale = float(np.abs(numbers).sum()) + max(
             (float(np.abs(p.upstream).max(initial=0)) for p in made), default=0.0
@@ -114,7 +116,7 @@ def why(value: Value, index: Any, most: int) -> Why:
         slack = 64 * np.finfo(complete.dtype).eps * scale
         adds_up = bool(abs(real - total) <= slack + 64 * np.finfo(complete.dtype).tiny) or real == total
         order = np.argsort(np.where(np.isnan(numbers), -np.inf, -np.abs(numbers)), kind="stable")
-        rest = float(numbers[order[most:]].sum())
+        rest = float(numbers[order[most:]].sum()) + 0.0
     adds_up = adds_up or bool(np.isnan(real) and np.isnan(total))
     ends = np.cumsum([len(starts), *(len(p.at) for p in made)])
 
@@ -122,14 +124,15 @@ def why(value: Value, index: Any, most: int) -> Why:
         part = int(np.searchsorted(ends, i, side="right"))
         return starts[i] if part == 0 else made[part - 1].term(i - int(ends[part - 1]), index)
 
-    hooked = None if value.before_hooks is None else float(value.gradient[index])
+    hooked = None if value.before_hooks is None else float(value.gradient[index]) + 0.0
     terms = [term(int(i)) for i in order[:most]]
-    return Why(value, index, terms, rest, len(numbers) - len(terms), total, real, adds_up, hooked)
+    zero = [] if terms else reasons(value, index)
+    return Why(value, index, terms, rest, len(numbers) - len(terms), total, real, adds_up, hooked, zero)
 
 
 def _start(value: Value, index: tuple[int, ...]) -> Term:
     assert value.seed is not None
-    seed = float(value.seed[index])
+    seed = float(value.seed[index]) + 0.0
     return Term(None, None, index, seed, 1.0, "", seed)
 
 
@@ -143,9 +146,9 @@ class _Products(NamedTuple):
 
     def term(self, i: int, index: tuple[int, ...]) -> Term:
         operation, k = self.contribution.operation, tuple(map(int, self.at[i]))
-        upstream, local = float(self.upstream[i]), float(self.local[i])
+        upstream, local = float(self.upstream[i]) + 0.0, float(self.local[i]) + 0.0
         name = "" if np.isnan(local) else _other_factor(operation, self.contribution.position, index, k)
-        return Term(operation, operation.output, k, upstream, local, name, upstream * local)
+        return Term(operation, operation.output, k, upstream, local, name, upstream * local + 0.0)
 
 
 def _products(c: Contribution, index: tuple[int, ...]) -> _Products:
@@ -184,18 +187,19 @@ def _other_factor(operation: Operation, position: int, index: tuple[int, ...], a
     return "" if name == f"{other.array[met] + 0.0:.4g}" else name
 
 
-def local_derivatives(c: Contribution, index: tuple[int, ...]) -> Array:
+def local_derivatives(c: Contribution, index: tuple[int, ...], everywhere: bool = False) -> Array:
     """∂ output[k] / ∂ input[index] for every k, in the shape of the output.
 
     A pullback is linear in g, so the derivative of its own entry at this index by g holds all of them: the rule is run
     again on Tensors, and what its pullback does is pulled back in turn. Where a rule works on arrays only, and where
-    0 · ∞ would hide a derivative, its pullback is asked for each g that is 1 at one place.
+    0 · ∞ would hide a derivative, its pullback is asked for each g that is 1 at one place; unless everywhere is True,
+    at none where the upstream gradient is 0.
     """
     try:
         column = _differentiated(c, index)
     except (TypeError, ValueError, RuntimeError, AttributeError):
-        g = c.operation.output.gradient
-        return _probed(c, index, g != 0)
+        g = np.asarray(c.operation.output.gradient)
+        return _probed(c, index, np.full(g.shape, everywhere) | (g != 0))
     hidden = ~np.isfinite(column)
     return np.where(hidden, _probed(c, index, hidden), column) if 0 < hidden.sum() <= PROBES else column
 

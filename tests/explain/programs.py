@@ -48,4 +48,25 @@ def digits():
     return F.cross_entropy(model(x), rng.integers(0, 10, 8)), dict(model.named_parameters())
 
 
+@mg.rule()
+def wrong_cube(x, /):
+    """x³, whose pullback lacks the factor 3"""
+    return x**3, (lambda g: g * x**2,)
+
+
+@mg.rule()
+def wrong_leaky(x, /):
+    """0.1 x below 0, where the pullback gives nothing"""
+    return np.where(x > 0, x, 0.1 * x), (lambda g: g * (x > 0),)
+
+
+def guilty():
+    """One operation is wrong: the gradients of w, x and h are wrong with it, those of y, u and v are right."""
+    w, x, u = leaf(0.5), leaf(2.0), leaf(0.7)
+    h = w * x
+    y = wrong_cube(h)
+    v = np.tanh(y) * u
+    return v + 0.5 * y, {"w": w, "x": x, "u": u, "h": h, "y": y, "v": v}
+
+
 PROGRAMS = [expression, twice, network, batch_norm, encoder_layer, digits]

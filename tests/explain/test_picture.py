@@ -11,7 +11,7 @@ import pytest
 import minigrad as mg
 from minigrad.explain.picture import _graph, _layout, heat_map
 from models import SequenceClassifier
-from tests.explain.programs import PROGRAMS, leaf, twice
+from tests.explain.programs import PROGRAMS, guilty, leaf, twice
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -68,6 +68,25 @@ def test_a_value_that_is_used_everywhere_has_one_way_through_the_picture():
     assert len(edges) == 300 + 299
     assert len({id(bend) for edge in edges for bend in edge.bends}) == 299
     assert sum(edge.leads for edge in edges) == 300
+
+
+def test_the_guilty_operation_stands_out():
+    output, leaves = guilty()
+    explanation = mg.explain(output, {name: leaves[name] for name in "wxuh"})
+    before = explanation.to_svg()
+    assert "wrong:" not in before
+    explanation.finite_differences()
+    svg = explanation.to_svg()
+    ET.fromstring(svg)
+    assert svg.count(">✗ wrong: wrong_cube gives h 0.79398, by finite differences 2.3819<") == 1
+    assert svg.count('stroke-width="3"') == 1
+    assert svg.count(", wrong</text>") == 3  # of w, x and h
+    assert explanation.to_dot().count("✗ wrong: wrong_cube") == 1
+
+
+def test_a_picture_says_why_a_gradient_is_0():
+    x = leaf(-2.0)
+    assert "∂ 0: relu's gate at t1 is shut" in mg.explain(mg.functional.relu(x) * 2.0).to_svg().replace("&#x27;", "'")
 
 
 def test_names_cannot_break_out_of_the_picture():

@@ -4,11 +4,15 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import minigrad as mg
 import minigrad.functional as F
 from minigrad import nn, optim
-from tests.explain.programs import PROGRAMS, leaf
+from tests.explain.programs import PROGRAMS, expression, guilty, leaf, wrong_leaky
+from tests.rules.test_every_rule import NAMES as RULE_NAMES
+from tests.rules.test_every_rule import SAMPLES, as_list, drawn
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -236,6 +240,106 @@ def test_a_wrong_gradient_shows_beside_the_difference():
     np.testing.assert_allclose(difference, 12.0)
 
 
+def test_the_operation_that_is_guilty_is_blamed_and_no_other():
+    output, named = guilty()
+    explanation = mg.explain(output, finite_differences=True)
+    (fault,) = (c for o in explanation.operations for c in o.contributions if c.fault)
+    assert (fault.operation.name, fault.to) == ("wrong_cube", explanation.value(named["h"]))
+    assert fault.fault.difference == pytest.approx(3 * fault.fault.given)
+    assert fault.accusation.startswith("wrong: wrong_cube gives ")
+    blamed = {name for name, x in named.items() if explanation.value(x).faults == [fault]}
+    assert blamed == {"w", "x", "h"}
+    assert not any(explanation.value(named[name]).faults for name in "uyv")
+
+
+def test_blame_tells_the_entry_and_the_line():
+    with mg.debug():
+        x = leaf([[1.0, -2.0], [3.0, 4.0]])
+        y = np.sum(wrong_leaky(x) * np.array([1.0, 2.0]))
+    explanation = mg.explain(y, {"x": x})
+    table = str(explanation.finite_differences())
+    assert "x.grad[0, 1] " in table
+    line = explanation.operations[0].source
+    assert f"wrong: wrong_leaky, {line}, gives x[0, 1] 0, by finite differences 0.2\n" in table
+
+
+def test_one_wrong_entry_of_a_thousand_is_found():
+    x = np.random.default_rng(0).uniform(0.5, 3.0, (25, 40))
+    x[7, 31] = -1.5
+    x = leaf(x)
+    explanation = mg.explain(np.sum(wrong_leaky(x) ** 2), {"x": x}, finite_differences=True)
+    (fault,) = (c.fault for o in explanation.operations for c in o.contributions if c.fault)
+    assert fault.index == (7, 31)
+    assert explanation.value("x").faults
+
+
+@pytest.mark.parametrize("function", SAMPLES, ids=RULE_NAMES.get)
+@given(data=st.data())
+def test_no_right_rule_is_blamed(function, data):
+    inputs, call, _ = drawn(function, data)
+    leaves = [leaf(x) for x in inputs]
+    for y in as_list(call(*leaves)):
+        if y.requires_grad:
+            explanation = mg.explain(y, gradient=np.cos(np.arange(float(y.size))).reshape(y.shape))
+            explanation.finite_differences(most=3)
+            assert [c.accusation for o in explanation.operations for c in o.contributions if c.fault] == []
+
+
+@pytest.mark.parametrize(
+    ("f", "x"),
+    [
+        (F.relu, [0.0, 1.0]), (np.absolute, [0.0]), (lambda x: np.maximum(x, 1.0), [1.0]), (np.sign, [0.0, 2.0]),
+        (np.floor, [1.0]), (lambda x: np.max(x, keepdims=True), [2.0, 2.0]), (np.sqrt, [0.0, 1e-9, 1e-4]),
+        (np.log, [1e-12, 1e-7]), (lambda x: np.clip(x, 0, 1), [0.0, 1.0, 1.0 - 1e-7]), (np.exp, [700.0, -800.0]),
+        (lambda x: F.relu(x) - F.relu(-x), [0.0]), (F.softmax, [0.0, 1e3]), (np.tanh, [30.0]), (lambda x: x**3, [1e8]),
+        (np.square, [1e-30]), (lambda x: F.layer_norm(x, 3), [1e6, 1e6 + 1, 1e6 + 2]), (np.reciprocal, [1e-5]),
+        (lambda x: F.relu(x), [1e-7, -1e-7, 1e-9]),
+    ],
+)  # fmt: skip
+def test_kinks_jumps_and_poles_are_no_faults(f, x):
+    x = leaf(x)
+    with np.errstate(all="ignore"):
+        y = f(x)
+        explanation = mg.explain(y, gradient=np.linspace(1, 2, y.size))
+    explanation.finite_differences()
+    assert [c.accusation for o in explanation.operations for c in o.contributions if c.fault] == []
+    assert "wrong" not in str(explanation)
+
+
+def test_a_gradient_is_right_in_float32_as_well():
+    for program in PROGRAMS[:5]:
+        leaves = {k: mg.tensor(x.data.astype(np.float32), requires_grad=True) for k, x in program()[1].items()}
+        y = sum(np.sum(F.gelu(x) / (1.0 + x * x)) for x in leaves.values())
+        assert "wrong" not in str(mg.explain(y, finite_differences=True))
+
+
+def test_what_differs_by_no_fault_of_a_rule_is_told_as_well():
+    x = leaf(0.0)
+    table = str(mg.explain(F.relu(x) - F.relu(-x), {"x": x}).finite_differences())
+    assert "apart, though no rule differs from its own: by a hook, a kink, or rounding" in table
+    y = leaf(2.0)
+    h = y * y
+    h.register_hook(lambda g: g * 10.0)
+    assert str(mg.explain(h * 1.0).finite_differences()).count("apart, though no rule") == 2
+
+
+def test_finite_differences_return_what_they_print():
+    explanation = mg.explain(expression()[0])
+    found = explanation.finite_differences()
+    assert repr(found) == str(found)
+    assert str(explanation).endswith("\nfinite differences\n" + str(found))
+    assert str(found).splitlines()[0].split() == ["entry", "gradient", "difference", "apart"]
+    assert len(str(found).splitlines()) == 7
+
+
+def test_one_value_in_two_places_of_a_kernel_is_one_inside():
+    x = leaf(np.random.default_rng(0).normal(size=(3, 2)))
+    y = F.scaled_dot_product_attention(x, x, x)
+    explanation = mg.explain(y, {"x": x}, np.cos(np.arange(6.0)).reshape(3, 2))
+    inside = explanation.inside(y)
+    np.testing.assert_allclose(inside.gradient("x"), explanation.gradient("x"))
+
+
 def test_inside_of_a_kernel_stand_the_lines_of_its_definition():
     x, scale = leaf([[3.0], [5.0], [-2.0]]), leaf([2.0])
     y = F.batch_norm(x, weight=scale, training=True)
@@ -243,7 +347,7 @@ def test_inside_of_a_kernel_stand_the_lines_of_its_definition():
     inside = explanation.inside(y)
     assert {o.name for o in inside.operations} >= {"mean", "subtract", "sqrt", "divide"}
     np.testing.assert_allclose(inside.gradient("x"), explanation.gradient(x))
-    np.testing.assert_allclose(inside.gradient("weight"), explanation.gradient(scale))
+    np.testing.assert_allclose(inside.gradient("scale"), explanation.gradient(scale))
     with pytest.raises(ValueError, match="inside: x was not made by a kernel"):
         explanation.inside(x)
 

@@ -1,5 +1,6 @@
 """The tables hold the numbers, and fit a terminal."""
 
+import json
 import re
 
 import numpy as np
@@ -9,7 +10,7 @@ import minigrad as mg
 from minigrad.explain.recording import short
 from minigrad.explain.text import shown, summary
 from models import SequenceClassifier
-from tests.explain.programs import PROGRAMS, leaf
+from tests.explain.programs import PROGRAMS, guilty, leaf
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -87,6 +88,29 @@ def test_a_zero_has_no_sign():
         assert not re.search(
             r"(?<![\w.-])[-−]0(\.0*)?(?![\w.])", re.sub(r"translate.*|d=\"[^\"]*\"|refX.*", "", shown_)
         )
+
+
+def test_a_wrong_gradient_is_marked_at_the_guilty_operation():
+    output, leaves = guilty()
+    explanation = mg.explain(output, leaves, finite_differences=True)
+    text = str(explanation)
+    accusation = "wrong: wrong_cube gives h 0.79398, by finite differences 2.3819"
+    assert f"       → h: 0.79398\n           {accusation}\n" in text
+    assert "     w  1.588, wrong\n     x  0.39699, wrong\n     u  0.76159" in text
+    assert text.count(accusation) == 4  # at the operation, and beside the differences of w, x and h
+    assert str(explanation.why("w")).endswith(f"\n  {accusation}")
+    assert "wrong" not in str(explanation.why("u"))
+    assert json.loads(explanation.to_json())["operations"][1]["faults"] == [accusation]
+    assert "wrong" not in str(mg.explain(output, leaves))  # nothing was compared
+
+
+def test_a_zero_is_explained_where_it_arises_and_at_the_leaf():
+    w, x = leaf(0.5), leaf(-2.0)
+    h = w * x
+    gate = mg.functional.relu(h)
+    text = str(mg.explain(gate * 3.0))
+    assert "       → h: 0; relu's gate at gate is shut\n" in text
+    assert text.endswith("     w  0: relu's gate at gate is shut\n     x  0: relu's gate at gate is shut")
 
 
 def test_large_arrays_are_told_by_where_they_lie_and_no_number_is_cut():

@@ -107,6 +107,75 @@ def test_a_rule_that_works_on_arrays_only_is_probed():
     assert [(t.index, t.upstream, t.local) for t in why.terms] == [((2,), 4.0, 1.0)]
 
 
+def picked(x):
+    return np.sum(x[1:])
+
+
+ZEROS = [
+    (F.relu, -1.0, (), "relu's gate at output is shut"),
+    (F.relu, [[1.0, -1.0]], (0, 1), "relu's gate at output[0, 1] is shut"),
+    (lambda x: 2.0 * F.relu(x - 5.0), 1.0, (), "relu's gate at t2 is shut"),
+    (np.tanh, 50.0, (), "saturated: tanh is flat at x = 50"),
+    (F.sigmoid, -800.0, (), "saturated: exp is flat at t3 = -800"),
+    (F.softmax, [900.0, 0.0], 1, "saturated: softmax is flat at x[1] = 0"),
+    (lambda x: F.cross_entropy(x, [0]), [[900.0, 0.0]], (0, 1), "saturated: cross_entropy is flat at x[0, 1] = 0"),
+    (lambda x: F.cross_entropy(x, [0, -100]), [[1.0, 0.0]] * 2, (1, 0), "no path: the target of x[1, 0] is one to ignore"),
+    (picked, [1.0, 2.0], 0, "no path: getitem at t1 leaves x[0] out"),
+    (lambda x: F.embedding([1], x), [[1.0], [2.0]], (0, 0), "no path: embedding at output leaves x[0, 0] out"),
+    (lambda x: np.maximum(x, 3.0), 1.0, (), "maximum at output takes 3, not x"),
+    (lambda x: np.max(x), [1.0, 2.0], 0, "max at output takes another entry than x[0]"),
+    (lambda x: np.clip(x, 0.0, 1.0), 2.0, (), "clip at output is at a bound"),
+    (lambda x: np.where(x > 0, x, 0.0), -1.0, (), "where at output takes the other branch, not x"),
+    (lambda x: x * np.array([0.0, 2.0]), [1.0, 1.0], 0, "masked or dropped: x[0] is multiplied by a 0 of c1"),
+    (lambda x: x * 0.0, 1.0, (), "x is multiplied by 0"),
+    (lambda x: x @ np.zeros((1, 2)), [1.0], 0, "x[0] is multiplied by c1, which is 0 there"),
+    (lambda x: np.floor(x), 1.5, (), "the derivative of floor by x is 0"),
+    (lambda x: F.relu(x - 9.0) + np.floor(x), [1.0], 0, "the derivative of floor by x[0] is 0; relu's gate at t2[0] is shut"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("f", "x", "index", "words"), ZEROS)
+def test_a_zero_is_explained(f, x, index, words):
+    x = leaf(x)
+    output = f(x)
+    why = mg.explain(output, {"x": x}, np.ones(output.shape)).why("x", index)
+    assert why.terms == []
+    assert sorted(why.zero) == sorted(words.split("; "))
+    assert str(why).endswith(f" = 0\n  = 0: {'; '.join(why.zero)}")
+
+
+def test_a_zero_whose_reason_is_not_known_is_one_all_the_same():
+    x = leaf(np.zeros(5000))
+    explanation = mg.explain(np.sum(np.square(np.cumsum(x))), {"x": x})
+    assert str(explanation.why("x", 0)) == "x.grad[0] = 0\n  = 0: no term differs from 0"
+    y = leaf([1.0, 2.0])
+    zero = mg.explain(np.exp(y), {"y": y}, gradient=[0.0, 1.0])
+    assert str(zero.why("y", 0)) == "y.grad[0] = 0\n  = 0: the gradient that the pass began with is 0 there"
+
+
+def test_a_rule_of_ones_own_called_relu_has_no_gate():
+    @mg.rule()
+    def relu(x, /):
+        return x * 0.0, (lambda g: g * 0.0,)
+
+    x = leaf(1.0)
+    assert mg.explain(relu(x), {"x": x}).why("x").zero == ["the derivative of relu by x is 0"]
+
+
+def test_what_no_path_leads_from_is_told():
+    x, y = leaf(1.0), leaf(2.0)
+    z = x.detach() * y
+    with pytest.raises(ValueError, match="not in the graph that was explained: no path leads from it to z"):
+        mg.explain(z).why(x)
+
+
+def test_a_why_prints_itself_in_a_notebook_and_at_the_prompt():
+    x = leaf(3.0)
+    why = mg.explain(x * x).why(x)
+    assert repr(why) == str(why)
+    assert repr(why).startswith("x.grad = 6\n  = 3  through multiply")
+
+
 def test_a_pullback_that_is_not_linear_is_found_out():
     @mg.rule()
     def wrong(x, /):

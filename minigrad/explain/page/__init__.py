@@ -112,10 +112,11 @@ def _value(v: Value, arrays: _Arrays, places: dict[int, int]) -> dict[str, Any]:
         "gradient": arrays.number(v.gradient),
         "operation": places[id(v.operation)] if v.operation else None,
         "differences": [
-            {"index": list(i), "gradient": _plain(float(v.gradient[i])), "difference": _plain(d)}
+            {"index": list(i), "gradient": _plain(float(v.gradient[i])), "difference": _plain(d), "apart": v.apart(i)}
             for i, d in v.differences.items()
             if v.gradient is not None
         ],
+        "faults": [legible(c.accusation) for c in v.faults],
     }
 
 
@@ -140,6 +141,7 @@ def _operation(
                 "array": arrays.number(c.array),
                 "total": arrays.number(c.total),
                 "waiting": c.waiting,
+                "fault": legible(c.accusation),
             }
             for c in o.contributions
         ],
@@ -291,5 +293,6 @@ def _why(w: Why, numbers: dict[int, int], places: dict[int, int]) -> dict[str, A
         "total": _plain(w.total),
         "real": _plain(w.real),
         "addsUp": w.adds_up,
+        "zero": [legible(words) for words in w.zero],
         "hooked": _plain(w.hooked),
     }

@@ -2,6 +2,9 @@
 
 let letter = 7.2; // the width of one
 
+/** Whether an operation gives one of its inputs a gradient that the finite differences contradict. */
+const isWrong = (o) => operations[o].contributions.some((c) => c.fault);
+
 const isFew = (array) => array.numbers !== undefined && array.numbers.length <= 12 && (array.shape.at(-1) ?? 1) <= 4;
 
 /** How an array is drawn in a box: its size, with room for every text that will stand there. */
@@ -59,22 +62,25 @@ function newBox(value, group) {
   const called = v.operation === null ? "" : ` = ${operations[v.operation].call}`;
   const title = group ? [tail(group.path, 36), `  ${plural(group.members.length, "operation")}`]
     : [brief(v.name), cut(called, Math.max(38 - v.name.length, 14))];
+  const wrong = (group ? group.members : v.operation === null ? [] : [v.operation]).some(isWrong);
+  if (wrong) title.unshift("✗ ");
   const parts = [room([v.array]), room(arrivals[value].length ? arrivals[value].map((a) => a.array) : [v.array])];
   if (!arrivals[value].length) parts[1] = { width: 62, height: 17 };
+  parts[1].width = Math.max(parts[1].width, ...arrivals[value].map((a) => caption(value, a).length * 5.7));
   const width = Math.max(title.join("").length * letter, parts[0].width + parts[1].width + 18, 96);
   return {
-    value, group, title, pull: v.operation === null ? 0.1 : 1,
+    value, group, title, wrong, pull: v.operation === null ? 0.1 : 1,
     width: Math.ceil(width) + 22, height: Math.max(parts[0].height, parts[1].height) + 52, panes: parts,
   };
 }
 
 function build(box) {
   const kind = box.group ? "group" : values[box.value].kind;
-  const name = make("span", { class: "title" }, make("b", {}, box.title[0]), box.title[1]);
+  const name = make("span", { class: "title" }, make("b", {}, ...box.title.slice(0, -1)), box.title.at(-1));
   box.shown = make("span", { class: "pane" });
   box.gradient = make("span", { class: "pane" });
   box.element = make("button", {
-    type: "button", class: `node ${kind}`, "data-value": box.value,
+    type: "button", class: `node ${kind}${box.wrong ? " wrong" : ""}`, "data-value": box.value,
     "data-module": box.group?.path, "data-group": box.group?.id,
     click: (event) => press(box, event),
     dblclick: () => box.group && toggle(box.group),
@@ -85,6 +91,12 @@ function build(box) {
   [box.shown, box.gradient].forEach((pane, i) => (pane.style.minWidth = `${box.panes[i].width}px`));
   box.painted = null;
   return box.element;
+}
+
+/** Above a gradient: whether more is to come, and whether it is known to be wrong. */
+function caption(v, gradient) {
+  if (gradient?.waiting) return `gradient, waits for ${gradient.waiting}`;
+  return gradient && values[v].faults.length ? "gradient, wrong" : "gradient";
 }
 
 /** A box opens its details, a number of a finished gradient in it its why. */
@@ -109,9 +121,8 @@ function paint(box) {
     make("span", { class: text === "–" ? "absent" : "absent words", title: ABSENCE[text] }, text);
   box.shown.replaceChildren(
     make("span", { class: "caption" }, "value"), ...(known ? small(values[box.value].array) : [missing("–")]));
-  const caption = gradient?.waiting ? `gradient, waits for ${gradient.waiting}` : "gradient";
   box.gradient.replaceChildren(
-    make("span", { class: "caption" }, caption), ...(gradient ? small(gradient.array) : [missing(none)]));
+    make("span", { class: "caption" }, caption(box.value, gradient)), ...(gradient ? small(gradient.array) : [missing(none)]));
   box.gradient.classList.toggle("partial", Boolean(gradient?.waiting));
   box.element.setAttribute("aria-label", spoken(box, known, gradient, none));
 }
@@ -128,6 +139,7 @@ function spoken(box, known, gradient, none) {
   parts.push(known ? `value ${said(arrays[v.array])}` : "value not computed yet");
   if (gradient) parts.push(`gradient ${said(arrays[gradient.array])}`);
   else parts.push(none === "–" ? "gradient not computed yet" : ABSENCE[none]);
+  if (box.wrong) parts.push("gives its inputs a wrong gradient");
   if (gradient?.waiting) parts.push(`waits for ${gradient.waiting} more`);
   return parts.join(", ");
 }

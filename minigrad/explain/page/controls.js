@@ -238,19 +238,31 @@ function listen() {
   document.addEventListener("pointerdown", (event) => {
     if (!$("modules").contains(event.target)) $("modules").open = false;
   });
-  addEventListener("resize", () => zoomTo(state.zoom));
+  new ResizeObserver(resized).observe($("graph"));
   drag();
 }
 
-/** The width of a letter in the boxes, whatever font there is. */
+/** A frame that was hidden when the page was opened has a size only now, and its letters a width. */
+function resized() {
+  if (isMeasured || !measureLetter()) return zoomTo(state.zoom);
+  redraw();
+  fit(0.85);
+  lookAtTheBeginning();
+}
+
+let isMeasured = false;
+
+/** The width of a letter in the boxes, whatever font there is; false where nothing has one, as in a hidden frame. */
 function measureLetter() {
   const probe = make("span", { class: "node" }, "0".repeat(100));
   Object.assign(probe.style, {
     padding: 0, border: 0, visibility: "hidden", contain: "none", contentVisibility: "visible",
   });
   document.body.append(probe);
-  letter = probe.getBoundingClientRect().width / 100;
+  const { width } = probe.getBoundingClientRect();
   probe.remove();
+  if (width) letter = width / 100;
+  return (isMeasured = width > 0);
 }
 
 function start() {

@@ -173,8 +173,11 @@ function happening(step, o) {
 function product(o, c) {
   const up = gradientShown(gradientOf(o.output, Infinity).array, `upstream, gradient of ${values[o.output].name}`);
   const local = c.local ? [sign("×"), shown(c.local.array, localLabel(o, c))] : [];
-  return sum(up, ...local, sign("→"), gradientShown(c.pulled, `share of ${brief(values[c.to].name)}`));
+  return make("div", {}, sum(up, ...local, sign("→"), gradientShown(c.pulled, `share of ${brief(values[c.to].name)}`)),
+    ...warnings([c.fault]));
 }
+
+const warnings = (texts) => texts.filter(Boolean).map((text) => make("p", { class: "warning" }, `✗ ${text}`));
 
 function localLabel(o, c) {
   const ratio = `∂${values[o.output].name} / ∂${brief(values[c.to].name)}`;
@@ -287,8 +290,9 @@ function differencesOf(v) {
   const cell = (x) => make("td", { title: String(x) }, number(x));
   return [make("h3", {}, "Finite differences"), make("table", {},
     make("tr", {}, ...["entry", "gradient", "difference", "apart"].map((text) => make("th", {}, text))),
-    ...values[v].differences.map(({ index, gradient, difference }) => make("tr", {},
-      make("td", {}, entry("grad", index)), cell(gradient), cell(difference), cell(Math.abs(gradient - difference)))))];
+    ...values[v].differences.map(({ index, gradient, difference, apart }) => make("tr", { class: apart && "warning" },
+      make("td", {}, entry("grad", index)), cell(gradient), cell(difference), cell(Math.abs(gradient - difference))))),
+  ...warnings(values[v].faults)];
 }
 
 // ---- why ------------------------------------------------------------------------------------------------------------
@@ -317,11 +321,12 @@ function sumOf(value, w) {
   const row = (x, i, words) => make("li", { "data-value": x }, amount(x, i), words);
   const rows = w.terms.map((term, i) => row(term.value, i, termWords(term)));
   if (w.others) rows.push(row(w.rest, rows.length, make("p", {}, `in ${plural(w.others, "smaller term")}`)));
-  if (!rows.length) rows.push(row(0, 0, make("p", {}, "no term differs from 0")));
+  if (!rows.length) rows.push(row(0, 0, make("p", {}, w.zero.join("; ") || "no term differs from 0")));
   const check = w.addsUp ? "the terms add up to the gradient"
     : "the terms do not add up to the gradient: the rule is wrong, or not linear in g";
   const total = make("span", { class: "amount total", title: String(w.total) }, number(w.total));
   rows.push(make("li", {}, total, make("p", { class: w.addsUp ? "" : "warning" }, check)));
+  for (const fault of warnings(values[value].faults)) rows.push(make("li", {}, make("span"), fault));
   if (w.hooked !== null) rows.push(make("li", {}, amount(w.hooked, 0), make("p", {}, "is what hooks made of it")));
   return [make("h2", {}, `${entry(`${values[value].name}.grad`, w.index)} = ${number(w.real)}`),
     make("ul", { class: "terms", "data-real": w.real }, ...rows)];
