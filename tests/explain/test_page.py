@@ -13,7 +13,7 @@ import minigrad as mg
 from minigrad.explain.__main__ import main
 from models import SequenceClassifier
 from tests.explain.browser import chromium, missing
-from tests.explain.programs import PROGRAMS, batch_norm, expression, leaf, network, twice
+from tests.explain.programs import PROGRAMS, batch_norm, expression, guilty, leaf, network, twice
 
 
 @cache
@@ -764,6 +764,71 @@ def test_finite_differences_are_shown_beside_the_gradient(opened):
     page.locator('.node[data-value="0"]').click()
     cells = page.locator("#details td").evaluate_all("all => all.map(x => x.title)")
     assert float(cells[1]) == pytest.approx(float(cells[2]), abs=1e-8)
+
+
+CLIPPED = """() => [...document.querySelectorAll(".node .title, .node .caption")].filter(text => {
+    const range = document.createRange();
+    range.selectNodeContents(text);
+    const pad = parseFloat(getComputedStyle(text.closest(".node")).paddingRight);
+    return range.getBoundingClientRect().right > text.closest(".node").getBoundingClientRect().right - pad / 2;
+}).map(text => text.textContent)"""
+
+
+@needs_browser
+def test_the_guilty_operation_is_marked_and_told(opened):
+    output, leaves = guilty()
+    page = opened(mg.explain(output, {name: leaves[name] for name in "wxuh"}, finite_differences=True))
+    accusation = "✗ wrong: wrong_cube gives h 0.79398, by finite differences 2.3819"
+    for _ in range(30):
+        assert page.evaluate(CLIPPED) == []
+        page.keyboard.press("ArrowRight")
+    (wrong,) = page.locator(".node.wrong").all()
+    assert wrong.locator("b").text_content() == "✗ t1"
+    assert "gives its inputs a wrong gradient" in wrong.get_attribute("aria-label")
+    captions = page.locator(".node .caption").all_text_contents()
+    assert captions.count("gradient, wrong") == 3
+    wrong.locator(".title").click()
+    assert accusation in page.locator("#details").inner_text()
+    page.locator('.node[data-value="0"] .pane:nth-of-type(2) [data-at]').click()
+    assert accusation in page.locator("#why").inner_text()
+    assert page.locator("#details tr.warning").count() == 1
+    assert page.evaluate(CONTRAST) == []
+    page.evaluate("select({value: 2})")  # u, whose gradient is right
+    assert "✗" not in page.locator("#side").inner_text()
+
+
+@needs_browser
+def test_a_zero_is_told_why(opened):
+    x = leaf(-2.0)
+    page = opened(mg.explain(mg.functional.relu(x) * 3.0, {"x": x}))
+    page.keyboard.press("End")
+    page.locator('.node[data-value="0"] .pane:nth-of-type(2) [data-at]').click()
+    assert "relu's gate at t1 is shut" in page.locator("#why").inner_text()
+
+
+@needs_browser
+@pytest.mark.parametrize("hidden", ["display: none", "width: 0"])
+def test_in_a_frame_that_was_hidden_boxes_have_their_right_width(hidden, browser):
+    explanation = mg.explain(expression()[0])
+    widths = "() => [...document.querySelectorAll('.node')].map(box => box.offsetWidth)"
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    faults = []
+    page.on("console", lambda message: faults.append(message.text))
+    found = []
+    for style in ("", hidden):
+        page.set_content(f'<div id="cell" style="{style}">{explanation._repr_html_()}</div>')
+        frame = page.frames[-1]
+        frame.wait_for_selector("html[data-ready]", state="attached")
+        page.evaluate("document.getElementById('cell').style = ''")
+        frame.wait_for_selector(".node", state="visible")
+        frame.wait_for_function("document.getElementById('graph').clientWidth > 500")
+        page.wait_for_timeout(300)
+        found.append((frame.evaluate(widths), frame.evaluate("state.zoom")))
+        assert frame.evaluate(CLIPPED) == []
+    assert found[0][0] == found[1][0]
+    assert found[0][1] == pytest.approx(found[1][1], rel=0.05)
+    page.close()
+    assert faults == []
 
 
 @needs_browser

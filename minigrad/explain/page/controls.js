@@ -252,7 +252,7 @@ function resized() {
 
 let isMeasured = false;
 
-/** The width of a letter in the boxes, whatever font there is; false where nothing has one, as in a hidden frame. */
+/** The width of a letter in the boxes, whatever font there is; false in a hidden frame, where nothing has a width. */
 function measureLetter() {
   const probe = make("span", { class: "node" }, "0".repeat(100));
   Object.assign(probe.style, {
@@ -262,7 +262,7 @@ function measureLetter() {
   const { width } = probe.getBoundingClientRect();
   probe.remove();
   if (width) letter = width / 100;
-  return (isMeasured = width > 0);
+  return (isMeasured = width > 0 && $("graph").clientWidth > 0);
 }
 
 function start() {
