@@ -37,12 +37,12 @@ class IncompatibleKeys(NamedTuple):
 class Module:
     """A layer: parameters as attributes, and `forward`; called like a function. No super().__init__() is needed.
 
-    Walked are attributes, whatever their names, and what lists, tuples, deques, dicts and dataclasses in them hold, at
-    any depth. What is found there is trained and saved if it is a Parameter, or another tensor that requires a gradient
-    (and becomes one); a Module is walked in its turn. What could hide one is refused when the module is first called or
-    asked for what it is made of: a set, a class attribute, an object of another kind, and a function whose closure,
-    defaults or object hold a layer that is not in the model by another way. Arrays and other tensors are constants, or
-    only kept to be looked at, and not saved: a buffer, which is saved but not trained, is declared by register_buffer.
+    Attributes are walked, whatever their names, and the lists, tuples, deques, dicts and dataclasses in them, to any
+    depth. Each Parameter there is trained and saved, as is any other leaf tensor that requires a gradient (it becomes a
+    Parameter); each Module is walked in its turn. What could hide one is refused at the first call, and when the module
+    is asked for its parts: a set, a class attribute, an object of another kind, a function whose closure, defaults or
+    object holds a layer that is nowhere else in the model. Arrays, and tensors without a gradient, are constants or
+    only kept to be looked at: they are saved if register_buffer declares them (and not trained), and else not.
 
     >>> import numpy as np, minigrad as mg
     >>> class Scale(mg.nn.Module):
@@ -201,8 +201,9 @@ def _fitting(given: Any, own: Array) -> Array:
 
 # ---- the walk ----
 
-_PLAIN = {int, float, complex, bool, str, bytes, NoneType, type, weakref.ref, weakref.ProxyType,
-          weakref.CallableProxyType, np.random.Generator}  # fmt: skip
+# What holds nothing, or does not own what it leads to.
+_PLAIN = {int, float, complex, bool, str, bytes, NoneType, *np.sctypeDict.values(), np.random.Generator, type,
+          weakref.ref, weakref.ProxyType, weakref.CallableProxyType}  # fmt: skip
 _WALKED = {list, tuple, deque, dict}
 
 
