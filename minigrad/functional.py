@@ -235,8 +235,24 @@ def softmax(x: X, axis: int | None = -1) -> X:
 def log_softmax(x: X, axis: int | None = -1) -> X:
     """xᵢ − ln Σⱼ exp xⱼ along axis; same shape as x."""
     axis = axis if x.ndim else None
-    c = x - np.max(detached(x), axis=axis, keepdims=True, initial=-np.inf)  # or beside 10⁶ the difference would round
-    return c - logsumexp(c, axis=axis, keepdims=True)
+    x = x - np.max(detached(x), axis=axis, keepdims=True, initial=-np.inf)  # or beside 10⁶ the difference would round
+    hit = _first_maximum(detached(x), axis)
+    top = np.sum(np.where(hit, x, 0.0), axis=axis, keepdims=True)
+    others = logsumexp(np.where(hit, -np.inf, x), axis=axis, keepdims=True)
+    # ln Σ exp xⱼ = top + softplus(others − top): of a sure class nothing is lost beside a 1
+    return np.where(hit, 0.0, x - top) - softplus(others - top)
+
+
+def _first_maximum(x: Array, axis: int | None) -> Array:
+    """True at one largest element along axis (None: of all), False elsewhere."""
+    if not x.size:
+        return np.zeros(x.shape, bool)
+    if axis is None:
+        places = np.arange(x.size).reshape(x.shape)
+    else:
+        places = np.arange(x.shape[axis]).reshape(-1, *(1,) * (x.ndim - 1 - axis % x.ndim))
+    hit: Array = np.argmax(x, axis=axis, keepdims=True) == places
+    return hit
 
 
 @Definition
@@ -697,15 +713,11 @@ def cross_entropy(
     the mean is over the others, and 0 with a warning where there are none. reduction: "mean", "sum", or "none" for
     losses of the shape of target. IndexError for a target outside of 0 to V − 1.
     """
-    target = np.asarray(detached(target))
-    counted = target != ignore_index
-    x = np.where(counted[..., None], input, 0.0)  # an ignored row may hold anything, NaN as well
-    x = x - np.max(detached(x), axis=-1, keepdims=True, initial=-np.inf)
-    hit = np.arange(x.shape[-1]) == np.where(counted, target, 0)[..., None]
-    others = logsumexp(np.where(hit, -np.inf, x), axis=-1)
-    losses = softplus(others - np.sum(np.where(hit, x, 0.0), axis=-1))  # ln(1 + Σ exp(xⱼ − xₜ)), exact where all but 0
+    counted = np.asarray(detached(target)) != ignore_index
+    logp = log_softmax(np.where(counted[..., None], input, 0.0))  # an ignored row may hold anything, NaN as well
+    losses = nll_loss(logp, target, ignore_index=ignore_index, reduction="none")
     if label_smoothing:
-        losses = (1.0 - label_smoothing) * losses - label_smoothing * np.mean(log_softmax(x), axis=-1)
+        losses = (1.0 - label_smoothing) * losses - np.where(counted, label_smoothing * np.mean(logp, axis=-1), 0.0)
     return _over_counted(losses, counted, reduction)
 
 
@@ -771,14 +783,14 @@ _SAME_ELEMENTS = (reshape, astype)
 def _(input: X, target: Any, ignore_index: int, reduction: str) -> None:
     _classes("nll_loss", input, target, ignore_index, reduction)
     logp = detached(input)
-    rounding = float(np.finfo(logp.dtype).eps) ** 0.5  # of the difference of two large numbers
-    if np.max(logp, initial=-np.inf) > rounding:
-        logp = logp[np.asarray(detached(target)) != ignore_index]
-        if np.max(logp, initial=-np.inf) > rounding:
-            raise ValueError(
-                f"nll_loss: input has {np.max(logp):.6g}, and a log-probability is never above 0: "
-                "take log_softmax first, or cross_entropy of the logits"
-            )
+    above = logp > float(np.finfo(logp.dtype).eps) ** 0.5  # more than the rounding of a difference of large numbers
+    if above.any():
+        above &= (np.asarray(detached(target)) != ignore_index)[..., None]
+    if above.any():
+        raise ValueError(
+            f"nll_loss: input has {logp[above][0]:.6g}, and a log-probability is never above 0: "
+            "take log_softmax first, or cross_entropy of the logits"
+        )
 
 
 @Definition

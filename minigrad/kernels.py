@@ -106,6 +106,31 @@ def _softmax(x, /, axis):
     return p, (lambda g: p * (g - (g * p).sum(axis, keepdims=True)),)
 
 
+@F.log_softmax.kernel
+def _log_softmax(x, /, axis):
+    shape = x.shape
+    if axis is None or not x.ndim:
+        x, axis = x.reshape(-1), 0
+    y = x - x.max(axis, keepdims=True, initial=-np.inf)
+    top = y.argmax(axis, keepdims=True) if x.size else np.zeros_like(y, int)
+    e = np.exp(y)
+    np.put_along_axis(e, top, 0, axis)
+    others = e.sum(axis, keepdims=True)
+    y -= np.log1p(others)
+    e /= others + 1  # the softmax, but for the largest, whose share is what the others leave
+
+    def pull(g):
+        h = g.reshape(x.shape).copy()
+        own = np.take_along_axis(h, top, axis)
+        np.put_along_axis(h, top, 0, axis)
+        rest = h.sum(axis, keepdims=True)
+        h -= e * (rest + own)
+        np.put_along_axis(h, top, (own * others - rest) / (others + 1), axis)
+        return h.reshape(shape)
+
+    return y.reshape(shape), (pull,)
+
+
 # ---- normalisation ---------------------------------------------------------------------------------------------------
 
 

@@ -25,6 +25,7 @@ FUNCTIONS = {  # the function, its inputs, and how many numbers are summed for a
     "gelu, tanh": (lambda x: F.gelu(x, "tanh"), [3 * normal(B, T, D)], 1),
     "gelu, erf": (F.gelu, [3 * normal(B, T, D)], 1),
     "softmax": (F.softmax, [3 * normal(B, T, D)], D),
+    "log_softmax": (F.log_softmax, [3 * normal(B, T, D)], D),
     "layer_norm": (lambda x, w, b: F.layer_norm(x, D, w, b), [normal(B, T, D) + 1, normal(D), normal(D)], B * T),
     "batch_standardise": (
         lambda x, w, b: F.batch_standardise(x, w, b, 1e-5),
@@ -259,6 +260,10 @@ def cross_entropy(x):
     return F.cross_entropy(of_three(x), np.zeros(x.shape, int), reduction="none")
 
 
+def nll_of_log_softmax(x):
+    return F.nll_loss(F.log_softmax(of_three(x)), np.zeros(x.shape, int), reduction="none")
+
+
 FAR = {
     "sigmoid": (F.sigmoid, by_differences(lambda x: 1 / (1 + (-x).exp()))),
     "silu": (F.silu, by_differences(lambda x: x / (1 + (-x).exp()))),
@@ -269,6 +274,7 @@ FAR = {
     "gelu, tanh": (lambda x: F.gelu(x, "tanh"), by_differences(exact_gelu_tanh)),
     **{f"binary, {t}": (binary(t), by_differences(exact_binary(t))) for t in (0, 0.25, 0.5, 1)},
     "cross_entropy": (cross_entropy, by_differences(exact_of_three)),
+    "log_softmax": (nll_of_log_softmax, by_differences(exact_of_three)),
 }
 
 

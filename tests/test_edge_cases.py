@@ -59,6 +59,8 @@ TABLE = {
         Row("both −∞", "np.logaddexp(x[0], x[1])", "[-inf, -inf]", "-inf", "[0.5, 0.5]"),
         Row("a size of 0", "F.softmax(x)", "np.zeros((2, 0))", "np.zeros((2, 0))", "np.zeros((2, 0))"),
         Row("a single number", "F.softmax(x)", "3", "1", "0"),
+        Row("a single number", "F.log_softmax(x)", "3", "0", "0"),
+        Row("a class that is sure", "F.log_softmax(x)[0]", "[20, 0]", "-math.exp(-20)", "[math.exp(-20), -math.exp(-20)]", "float32"),
         Row("integers", "F.softmax(x)", "[1, 2]", dtype="int64", error="TypeError: softmax: x must be floating-point, not int64"),
         Row("the sum over the axis", "np.sum(F.softmax(x))", "[1, 2, 3]", "1", "[0, 0, 0]"),
     ],

@@ -31,7 +31,15 @@ SAMPLES = {
     F.silu: [{"x": A(2, 3)}],
     F.softplus: [{"x": A(2, 3)}],
     F.softmax: [{"x": A(2, 3)}, {"x": A(2, 3), "axis": 0}, {"x": A(2, 3), "axis": None}, {"x": A(2, 0)}, {"x": A(0, 2)}],
-    F.log_softmax: [{"x": A(2, 3)}, {"x": A(2, 3, 2), "axis": 1}],
+    F.log_softmax: [
+        {"x": A(2, 3)},
+        {"x": A(2, 3, 2), "axis": 1},
+        {"x": A(2, 3, 2), "axis": -3},
+        {"x": A(2, 3), "axis": None},
+        {"x": A(2, 0)},
+        {"x": A(0, 2), "axis": 0},
+        {"x": np.array([[1.0, 1.0, 0.0], [-30.0, 30.0, 0.0]])},
+    ],
     F.masked_softmax: [{"x": A(2, 3, 3), "mask": MASK}, {"x": A(3, 3), "mask": MASK, "axis": 0}],
     F.layer_norm: [
         {"x": A(2, 3), "normalized_shape": 3, **WEIGHT},
@@ -328,4 +336,7 @@ def test_targets_that_rounding_took_out_of_bounds_are_none_of_the_refused():
 
 
 def test_what_an_ignored_row_holds_is_no_log_probability():
-    assert F.nll_loss(np.array([[5.0, np.nan], [-1.0, -2.0]]), [-100, 1]) == 2
+    for ignored in ([5.0, 1.0], [5.0, np.nan]):
+        assert F.nll_loss(np.array([ignored, [-1.0, -2.0]]), [-100, 1]) == 2
+        with pytest.raises(ValueError, match="nll_loss: input has 0.5, and a log-probability is never above 0"):
+            F.nll_loss(np.array([ignored, [0.5, -2.0]]), [-100, 1])
