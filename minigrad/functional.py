@@ -820,7 +820,7 @@ def binary_cross_entropy_with_logits(input: X, target: X, *, reduction: str = "m
     """
     if target.dtype.kind != "f":
         target = target.astype(input.dtype)
-    right = input > 0  # softplus(x) − t x on the left, softplus(−x) + (1 − t) x on the right: nothing cancels
+    right = detached(input) > 0  # softplus(x) − t x on the left, softplus(−x) + (1 − t) x on the right: nothing cancels
     sign = np.where(right, -1, 1).astype(input.dtype)
     return _reduce(softplus(sign * input) + (right - target) * input, reduction)
 
