@@ -1,6 +1,7 @@
 """`--exercise` and `--check`: what is right passes, and what is wrong is told by the mistake that was made."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -83,7 +84,18 @@ WRONG = [
     ("multiply", "x", "g * y / np.sqrt(x.size)", "yours is 1/√n times the right one, n = x.size."),
     ("multiply", "x", "g * y + x", "; Σ g · multiply itself grows at the rate"),
     ("multiply", "x", "g * np.where(y < 0, 1, y)", "It is wrong only where y holds negative numbers"),
-    ("multiply", "x", "np.reshape(g * y, (1, *x.shape))", "Missing: the sum over axis 0"),
+    (
+        "multiply",
+        "x",
+        "np.reshape(g * y, (1, *x.shape))",
+        "The numbers are right, but the shape is (1, ",
+    ),
+    ("relu", "x", "np.ravel(g * (x > 0))", "The numbers are right"),
+    ("softmax", "x", "np.sum(g * p, axis=-1)", "A mistake of shape: it must be that of x, ("),
+    ("matmul", "x", "y.mT * 1.0", "A mistake of shape: it must be that of x, ("),
+    ("layer_norm", "weight", "np.sum(g * n, axis=0, keepdims=True)", "without keepdims, or np.reshape"),
+    ("layer_norm", "weight", "np.sum(g * n, axis=1)", "A mistake of shape: it must be that of weight, ("),
+    ("batch_norm", "bias", "np.sum(g)", "A mistake of shape: it must be that of bias, ("),
     ("tanh", "x", "g * (1 - x**2)", "x stands where y belongs"),
     ("tanh", "x", "g * (1 - y)", "The square is missing: 1 − y for"),
     ("tanh", "x", "g * y**2", "Not subtracted from 1"),
@@ -309,7 +321,6 @@ HOSTILE = [
     ("return g * y", "return g * y / 0", "Not finite: is something divided by 0"),
     ("return g * y", "g *= y\n        return g", "pull_x writes into g."),
     ("return g * y", "x[...] = 0\n        return g * y", "pull_x writes into x."),
-    ("return g * y", "return (g * y).astype(np.float64)", "the numbers are right, but the gradient of x is float64"),
     ("return g * y", "raise SystemExit(0)", "The pullback of x raises SystemExit: 0"),
     ("return g * y", "z.fill(7)\n        return g * y", "pull_x writes into the value."),
     ("return g * y", "return g.sum()", "the gradient of x is wrong."),
@@ -329,6 +340,44 @@ def test_a_broken_file_gets_one_clear_message(text, instead, words, tmp_path, wi
     assert words in said, said
     assert said.startswith("multiply.py")
     assert capsys.readouterr() == ("", "")
+
+
+TROUBLE = [("matmul", "x", "g @ g @ y"), ("sum", "x", "np.sum(g, axis=7)"), ("add", "x", "np.reshape(g, (7, 7))")]
+
+
+@pytest.mark.parametrize(("name", "input", "answer"), TROUBLE)
+def test_an_exception_of_shapes_is_named_as_one(name, input, answer, tmp_path, without_shrinking):
+    said = judged(filled(tmp_path, name, **{input: answer}))
+    assert re.search(r"raises (Value|Axis)Error: .*\n.*\n    A mistake of shape: x has \(.*, g has \(", said), said
+
+
+FLOAT64 = [
+    ("cross_entropy", "x", "g * (p - np.eye(x.shape[1])[target]) / len(x)"),
+    ("cross_entropy", "x", "np.float64(g) * (p - (np.arange(x.shape[1]) == target[:, None])) / len(x)"),
+    ("embedding", "weight", "add_at(g.astype(np.float64), weight.shape, ids)"),
+    ("multiply", "x", "(g * y).astype(np.float64)"),
+]
+
+
+@pytest.mark.parametrize(("name", "input", "answer"), FLOAT64)
+def test_a_right_answer_in_float64_is_right_with_a_remark(name, input, answer, tmp_path, without_shrinking):
+    passed, said = exercises.check(filled(tmp_path, name, **{input: answer}))
+    assert passed, said
+    assert said.startswith(
+        f"{name}.py: right, on all of 100 inputs.\n    A remark: of float32 the gradient of {input} is float64."
+    )
+    assert said.splitlines()[-1].startswith("Next: ")
+
+
+@pytest.mark.parametrize(("name", "axis"), [("layer_norm", 1), ("batch_norm", 0)])
+def test_counterexamples_of_norms_have_three_entries_or_more(name, axis, tmp_path):
+    assert (
+        min(case.inputs[0].shape[axis] for case in grading.surveyed(next(e for e in EXERCISES if e.name == name))) == 3
+    )
+    said = judged(filled(tmp_path, name, x="g * weight / std"))
+    x = re.search(r"x = (\[\[.*?\]\])", said)[1]
+    rows = [row.split() for row in re.findall(r"\[([^\[\]]+)\]", x)]
+    assert (len(rows), len(rows[0]))[axis] == 3, said
 
 
 ENDING = [

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from minigrad.autograd import Rule
 from minigrad.explain.exercises.catalogue import EXERCISES, Exercise
 
-SECONDS = 60  # that a check may take: the slowest took 8 with an answer that was wrong
+SECONDS = 60  # that a check may take; most take 1 to 4
 NAMES = tuple(exercise.name for exercise in EXERCISES)
 
 

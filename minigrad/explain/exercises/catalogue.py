@@ -148,11 +148,17 @@ def _logits(draw: Draw) -> Inputs:
     return (draw.array(rows, classes),), {"target": np.array([draw.one_of(range(classes)) for _ in range(rows)])}
 
 
-def _to_normalise(draw: Draw) -> Inputs:
-    n, d = draw.side(2), draw.side(2)
-    x = draw.array(n, d)
-    draw.need(np.ptp(x, 0).all() and np.ptp(x, 1).all())  # equals have no spread
-    return (x, draw.array(d), draw.array(d)), {}
+def _to_normalise(axis: int) -> Callable[[Draw], Inputs]:
+    """Inputs of a norm along this axis, with three or more there: of two the one is always 1 and the other −1."""
+
+    def drawn(draw: Draw) -> Inputs:
+        shape = [draw.side(2), draw.side(2)]
+        shape[axis] = draw.side(3, 4)
+        x = draw.array(*shape)
+        draw.need(np.ptp(x, 0).all() and np.ptp(x, 1).all())  # equals have no spread
+        return (x, draw.array(shape[1]), draw.array(shape[1])), {}
+
+    return drawn
 
 
 def _queries_keys_values(draw: Draw) -> Inputs:
@@ -581,13 +587,13 @@ EXERCISES = (
     Exercise(
         "layer_norm",
         lambda x, weight, bias: F.layer_norm(x, x.shape[-1], weight, bias, EPS),
-        _to_normalise,
+        _to_normalise(-1),
         _of_norm(-1),
     ),
     Exercise(
         "batch_norm",
         lambda x, weight, bias: F.batch_norm(x, None, None, weight, bias, True, eps=EPS),
-        _to_normalise,
+        _to_normalise(0),
         _of_norm(0),
     ),
     Exercise(

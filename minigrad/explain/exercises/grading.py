@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,10 @@ from minigrad.tensor import Array, Tensor
 from minigrad.testing import _difference
 
 TRIED = 100  # inputs
+REMARK = (
+    "The engine makes float32 of it, but that takes time. NumPy's numbers, new arrays, and integers beside float32",
+    "are to blame: write `n ** -0.5` for `1 / np.sqrt(n)`, np.zeros(x.shape, x.dtype), and counts.astype(x.dtype).",
+)
 CLOSE = 1e-8  # of the largest entry: what rounding may take in float64
 
 
@@ -45,6 +50,10 @@ class Answer:
     array: Array | None = None
     trouble: str = ""
     empty: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        return None if self.array is None else self.array.shape
 
     def gives(self, right: Array) -> bool:
         return self.array is not None and same(self.array, right)
@@ -124,7 +133,11 @@ class Grading:
             first = np.array(returned)
             again = np.asarray(pullback(case.g))
         except (Exception, SystemExit) as error:
-            return Answer(trouble=self.raised(f"The pullback of {self.names[place]}", error))
+            text = self.raised(f"The pullback of {self.names[place]}", error)
+            if isinstance(error, ValueError) and re.search("shape|dimension|broadcast|axis|axes", str(error)):
+                shapes = dict(zip((*self.names, "g"), (*kept.inputs, kept.g), strict=True))
+                text += f"\nA mistake of shape: {', '.join(f'{name} has {x.shape}' for name, x in shapes.items())}."
+            return Answer(trouble=text)
         for what, now, before in zip(
             ("g", *self.names, "the value"), (case.g, *case.inputs, value), (kept.g, *kept.inputs, made), strict=True
         ):
@@ -163,7 +176,7 @@ class Grading:
             if all(a.empty for row in answers for a in row):
                 return False, f"{self.path.name} is not filled in yet: its pullbacks return nothing."
             found = [self.judged(place, answers[place]) for place in range(len(self.names))]
-            found = found if any(found) else [self.of_dtype(place) for place in range(len(self.names))]
+            remarks = [] if any(found) else [self.of_dtype(place) for place in range(len(self.names))]
         if any(found):
             good = [name for name, text in zip(self.names, found, strict=True) if not text]
             lines = [text for text in found if text]
@@ -173,7 +186,8 @@ class Grading:
         after = (
             f"Next: python -m minigrad.explain --exercise {following}" if following else "That was the last exercise."
         )
-        return True, f"{self.path.name}: right, on all of {len(self.survey)} inputs. {after}"
+        right = f"{self.path.name}: right, on all of {len(self.survey)} inputs."
+        return True, "\n".join([right, *filter(None, remarks), after]) if any(remarks) else f"{right} {after}"
 
     def text(self, lines: Sequence[str], case: Case) -> str:
         first, *rest = [*lines[0].splitlines(), *lines[1:]]
@@ -187,6 +201,7 @@ class Grading:
             return ""
         name = self.names[place]
         arrays = [i for i in failing if answers[i].array is not None]
+        misshapen = {i for i in arrays if cast(Array, answers[i].array).shape != rights[i].shape}
         suspect = next(
             (
                 s
@@ -198,9 +213,11 @@ class Grading:
 
         def shows(case: Case) -> bool:
             answer, right = self.answer(case, place), self.right(case)[place]
-            if answer.gives(right) or (answer.array is None) != (suspect is None and len(arrays) < len(failing)):
-                return False
-            return suspect is None or bool(suspect(case, answer, right))
+            if suspect:
+                return answer.array is not None and not answer.gives(right) and bool(suspect(case, answer, right))
+            if len(arrays) < len(failing):
+                return answer.array is None
+            return answer.shape != right.shape if misshapen else not answer.gives(right)
 
         case = self.find(lambda case: bool(case.g.any()) and shows(case)) or self.find(shows)
         case = case or next((case for case in self.survey if shows(case)), self.survey[failing[0]])
@@ -220,7 +237,7 @@ class Grading:
     def differs(self, case: Case, place: int, yours: Array, right: Array) -> list[str]:
         """What can be said of a mistake that is none of those known."""
         if yours.shape != right.shape:
-            return [f"The shape must be that of {self.names[place]}."]
+            return [f"A mistake of shape: it must be that of {self.names[place]}, {right.shape}."]
         at = np.unravel_index(np.argmax(~np.isclose(yours, right, rtol=CLOSE, atol=CLOSE)), right.shape)
 
         def loss(inputs: list[Array]) -> Any:
@@ -228,11 +245,10 @@ class Grading:
 
         numeric, _ = _difference(loss, list(case.inputs), place, at, "central")
         smooth = np.isclose(numeric, right[at], rtol=1e-4, atol=1e-6)  # else it is a kink, and has no derivative
-        witness = "" if not smooth else f"; Σ g · {self.rule.name} itself grows at the rate {numeric:.6g} there"
+        witness = "" if not smooth else f"; Σ g · {self.rule.name} itself grows at the rate {numeric + 0.0:.6g} there"
         where = ", ".join(str(int(i)) for i in at)
-        lines = [
-            f"None of the known mistakes. At [{where}] yours is {yours[at]:.6g}, right is {right[at]:.6g}{witness}."
-        ]
+        given, wanted = (f"{x[at] + 0.0:.6g}" for x in (yours, right))
+        lines = [f"None of the known mistakes. At [{where}] yours is {given}, right is {wanted}{witness}."]
         if not np.isfinite(yours).all():
             lines.append("Not finite: is something divided by 0, or is it the logarithm of 0?")
         return lines
@@ -269,18 +285,15 @@ class Grading:
             yield "g holds negative numbers"
 
     def of_dtype(self, place: int) -> str:
-        """What is wrong with the dtype of the gradient of float32."""
+        """What may be said of the dtype of the gradient of float32."""
         for case in sorted(self.survey, key=lambda case: sum(x.size for x in case.inputs)):
             narrow = Case(tuple(x.astype(np.float32) for x in case.inputs), case.settings, case.g.astype(np.float32))
             array = self.answer(narrow, place).array
             if array is not None and array.dtype != np.float32:
                 name = self.names[place]
-                words = f"the numbers are right, but the gradient of {name} is {array.dtype.name}, where {name} and g"
-                cure = (
-                    "are float32. NumPy's numbers, new arrays, and integers beside float32 make float64: write "
-                    "`n ** -0.5` for `1 / np.sqrt(n)`, np.zeros(x.shape, x.dtype), and counts.astype(x.dtype)."
+                return "\n    ".join(
+                    [f"    A remark: of float32 the gradient of {name} is {array.dtype.name}.", *REMARK]
                 )
-                return self.text([words, cure], narrow)
         return ""
 
     # ---- mistakes ----------------------------------------------------------------------------------------------------
@@ -302,8 +315,8 @@ class Grading:
 
             return suspect
 
-        yield of_arrays(lambda case, yours, right: missing_sum(name, yours, right))
         yield of_arrays(lambda case, yours, right: other_shape(name, yours, right))
+        yield of_arrays(lambda case, yours, right: missing_sum(name, yours, right))
         yield of_arrays(lambda case, yours, right: not_handed_back(name, yours, right))
         for mistake in self.exercise.mistakes:
             if mistake.input == name:
@@ -381,7 +394,8 @@ def other_shape(name: str, yours: Array, right: Array) -> str:
     if yours.shape == right.shape or yours.size != right.size or not same(yours.reshape(right.shape), right):
         return ""
     said = f"the shape is {yours.shape}, and {name} has {right.shape}"
-    return f"The numbers are right, but {said}: keepdims=True, or np.reshape."
+    cure = "keepdims=True" if yours.ndim < right.ndim else "without keepdims"
+    return f"The numbers are right, but {said}: {cure}, or np.reshape."
 
 
 def not_handed_back(name: str, yours: Array, right: Array) -> str:
