@@ -20,7 +20,7 @@ from minigrad import guard
 from minigrad.autograd import Rule
 from minigrad.optim.optimizers import Optimizer
 from minigrad.tensor import Array, Tensor, detached
-from minigrad.watch import Made, Watcher, module_path, shown, source
+from minigrad.watch import Made, Watcher, module_path, parameter_name, shown, source
 
 
 class debug(ContextDecorator):  # noqa: N801  a keyword rather than a class, as no_grad is
@@ -31,7 +31,8 @@ class debug(ContextDecorator):  # noqa: N801  a keyword rather than a class, as 
     what went in, and what to try. What comes in infinite may stay infinite, and NaN may be replaced; but no operation
     may make an infinity out of finite numbers, or give a NaN. A gradient that is not of its input's kind and shape
     raises TypeError or ValueError, and an array written into between forward and backward is reported with both
-    lines: here also one that a rule of your own closes over. Each operation takes some tens of microseconds longer,
+    lines: here also one that a rule of your own closes over. An optimiser's step on a gradient that is not finite is
+    refused, with the parameter's name in the modules that were called. Each operation takes some tens of microseconds longer,
     and whatever its gradient holds is kept a second time. The environment variable MINIGRAD_DEBUG=1 does this for a
     whole program, in all of its threads.
 
@@ -71,6 +72,7 @@ class _Watch(Watcher):
 
     def __init__(self, thread: int | None) -> None:
         self.thread = thread
+        self.at_first: weakref.WeakKeyDictionary[Optimizer, float] = weakref.WeakKeyDictionary()  # largest parameters
 
     def _passes(self) -> bool:
         return self.thread is not None and self.thread != threading.get_ident()
@@ -89,7 +91,7 @@ class _Watch(Watcher):
         if _first_made(made, [*given.values(), *numbers]):
             raise FloatingPointError(
                 f"{rule.name}, forward, {place}: made {_share(made)} out of {_ranges(given)}.\n"
-                + _hint_forward(rule.name, made, given)
+                + (_spoilt(given) or self._diverges() or _hint_forward(rule.name, made, given))
             )
 
         def watched(name: str, pullback: Callable[[Any], Any] | None) -> Any:
@@ -106,7 +108,8 @@ class _Watch(Watcher):
                         raise guard.changed(f"{rule.name}, backward, {place}", which, x, "was changed")
                 with np.errstate(all="ignore"):
                     h = pullback(g)
-                _check_gradient(f"{rule.name}, backward, {place}", name, made, given, detached(g), detached(h))
+                where = f"{rule.name}, backward, {place}"
+                _check_gradient(where, name, made, given, detached(g), detached(h), self._diverges)
                 return h
 
             pull.made_at = place  # type: ignore[attr-defined]
@@ -120,22 +123,66 @@ class _Watch(Watcher):
         if self._passes():
             step(optimizer)
             return
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        name, parameters = type(optimizer).__name__, optimizer._parameters()
+        self.at_first.setdefault(optimizer, _largest(parameters)[0])
+        for i, group in enumerate(optimizer.param_groups):
+            for j, p in enumerate(group["params"]):
+                if p.grad is not None and not np.isfinite(p.grad._array).all():
+                    raise FloatingPointError(
+                        f"{name}, step, in {shown(*source())}: the gradient of {_named(p)}, {p.dtype.name} {p.shape}, "
+                        f"parameter {j} of group {i}, holds {_share(p.grad._array)}, and nothing was changed.\n"
+                        "With forward and backward under mg.debug() too it is reported where it is made, unless a hook "
+                        "or a write into .grad has made it."
+                    )
         finite = [bool(np.isfinite(p._array).all()) for p in parameters]
-        step(optimizer)
+        with np.errstate(all="ignore"):  # likewise
+            step(optimizer)
         for p, was_finite in zip(parameters, finite, strict=True):
             self.handed_out(p)
             if was_finite and not np.isfinite(p._array).all():
                 raise FloatingPointError(
-                    f"{type(optimizer).__name__}, step, in {shown(*source())}: made {_share(p._array)} of a "
-                    f"parameter of shape {p.shape}: a smaller lr, or clip_grad_norm_"
+                    f"{name}, step, in {shown(*source())}: made {_share(p._array)} of {_named(p)}, of shape {p.shape}: "
+                    "a smaller lr, or clip_grad_norm_"
                 )
+
+    def _diverges(self) -> str:
+        """What to try where the steps seen so far have made a parameter a thousand times as large as any was."""
+        for optimizer, at_first in self.at_first.items():
+            now, p = _largest(optimizer._parameters())
+            if now > 1000 * max(at_first, 1.0):
+                rates = " or ".join(f"{lr:g}" for lr in dict.fromkeys(g["lr"] for g in optimizer.param_groups))
+                return (
+                    f"The run diverges: since the first step parameters have grown from at most {at_first:.4g} to "
+                    f"{now:.4g} ({_named(p)}): a lr below {rates}, a warm-up, or clip_grad_norm_."
+                )
+        return ""
 
     def handed_out(self, x: Tensor) -> None:
         if not self._passes():
             key = id(x._array)
             gone = weakref.ref(x._array, lambda _: guard.asked_in.pop(key, None))
             guard.asked_in[key] = gone, shown(*source())
+
+
+def _largest(parameters: list[Tensor]) -> tuple[float, Tensor]:
+    """The largest finite number in them, without its sign, and where it is."""
+    found = [(float(np.max(np.abs(p._array), where=np.isfinite(p._array), initial=0.0)), p) for p in parameters]
+    return max(found, key=lambda pair: pair[0])
+
+
+def _named(p: Tensor) -> str:
+    return parameter_name(p._array) or "a parameter"
+
+
+def _spoilt(given: dict[str, Array]) -> str:
+    """What to try where a parameter of a module is not finite."""
+    for x in given.values():
+        if x.dtype.kind == "f" and not np.isfinite(x).all() and (name := parameter_name(x)):
+            return (
+                f"The parameter {name} is not finite, {_share(x)}: an earlier step made it so, or it was loaded so. "
+                "Begin anew, or from what was saved before, with a smaller lr or clip_grad_norm_."
+            )
+    return ""
 
 
 def _names(rule: Rule, inputs: Any) -> tuple[str, ...]:
@@ -154,7 +201,9 @@ def _first_made(made: Array, given: Any) -> bool:
     return bool(np.isnan(made).any()) or all(x.dtype.kind != "f" or np.isfinite(x).all() for x in given)
 
 
-def _check_gradient(where: str, name: str, made: Array, given: dict[str, Array], g: Any, h: Any) -> None:
+def _check_gradient(
+    where: str, name: str, made: Array, given: dict[str, Array], g: Any, h: Any, diverges: Callable[[], str]
+) -> None:
     x, h, g = given[name], np.asarray(h), np.asarray(g)
     if h.dtype.kind != "f":
         raise TypeError(f"{where}: the gradient of {name} is {h.dtype.name}, {name} is {x.dtype.name}")
@@ -167,7 +216,7 @@ def _check_gradient(where: str, name: str, made: Array, given: dict[str, Array],
     if _first_made(h, [g]):
         raise FloatingPointError(
             f"{where}: made {_share(h)} as the gradient of {name}, out of {_ranges({'gradient': g, **given})}.\n"
-            + _hint_backward(made, g, h)
+            + (diverges() or _hint_backward(made, g, h))
         )
 
 

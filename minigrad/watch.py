@@ -12,6 +12,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +62,16 @@ class Watcher:
                 rule, function = _late.popitem()
                 rule.function = function
             guard.asked_in.clear()
+            _called.clear()
 
 
 _lock = threading.Lock()
 _watchers: tuple[Watcher, ...] = ()
 _plain: list[tuple[Any, str, Any]] = []  # what stood there before, to be put back
 _late: weakref.WeakKeyDictionary[Rule, Any] = weakref.WeakKeyDictionary()  # and in rules made since, as checkpoints do
+
+
+_called: weakref.WeakValueDictionary[int, Module] = weakref.WeakValueDictionary()  # by id, those called from outside
 
 
 class _Local(threading.local):
@@ -81,6 +86,17 @@ _local = _Local()
 def module_path() -> str:
     """The path of the module that is being called in this thread; "" outside of any."""
     return _local.modules[-1] if _local.modules else ""
+
+
+def parameter_name(array: Array) -> str:
+    """The path of the parameter of this array in the outermost module that has it, of those called; "" if none has."""
+    found = [""]
+    for module in list(_called.values()):
+        with suppress(TypeError, ValueError):  # a module that cannot be walked
+            found += [
+                f"{path} of {type(module).__name__}" for path, p in module.named_parameters() if p._array is array
+            ]
+    return max(found, key=lambda name: (bool(name), name.count(".")))
 
 
 _LIBRARIES = tuple(str(Path(file).parent) + os.sep for file in (__file__, np.__file__))
@@ -127,6 +143,7 @@ def _stand_between() -> None:
     def watched_call(module: Module, *args: Any, **kwargs: Any) -> Any:
         if not _local.modules:
             _local.names = {id(child): path for path, child in module.named_modules()}
+            _called[id(module)] = module
         _local.modules.append(_local.names.get(id(module), "") or type(module).__name__)
         try:
             return call(module, *args, **kwargs)

@@ -24,7 +24,9 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
         squares = [float(np.linalg.norm(g.astype(np.float64))) ** 2 for g in gradients]
     norm = math.sqrt(sum(squares))
     if not np.isfinite(norm):
-        raise ValueError(f"clip_grad_norm_: the gradients' norm is {norm}: look for the first NaN or infinity")
+        raise ValueError(
+            f"clip_grad_norm_: the gradients' norm is {norm}: mg.debug() finds what made the first NaN or infinity"
+        )
     if norm > max_norm:
         for g in {id(g): g for g in gradients}.values():  # two parameters may have been given one gradient
             g *= max_norm / norm
