@@ -32,9 +32,9 @@ class debug(ContextDecorator):  # noqa: N801  a keyword rather than a class, as 
     may make an infinity out of finite numbers, or give a NaN. A gradient that is not of its input's kind and shape
     raises TypeError or ValueError, and an array written into between forward and backward is reported with both
     lines: here also one that a rule of your own closes over. An optimiser's step on a gradient that is not finite is
-    refused, with the parameter's name in the modules that were called. Each operation takes some tens of microseconds longer,
-    and whatever its gradient holds is kept a second time. The environment variable MINIGRAD_DEBUG=1 does this for a
-    whole program, in all of its threads.
+    refused, with the parameter's name in the modules that were called. Each operation takes some tens of microseconds
+    longer, and whatever its gradient holds is kept a second time. The environment variable MINIGRAD_DEBUG=1 does this
+    for a whole program, in all of its threads.
 
     >>> import numpy as np, minigrad as mg
     >>> with mg.debug():
