@@ -58,8 +58,19 @@ def _what_is_wrong(inputs: dict[str, X], optional: tuple[str, ...]) -> str:
     first, *_, last = kinds
     return (
         f"{', '.join(f'{what} is {kind}' for what, kind in kinds.items())}, they must be of one dtype: "
-        f"use {first}.astype(np.{kinds[last]})"
+        f"use {first}.astype(np.{kinds[last]}){_where_it_began(first, inputs[first])}"
     )
+
+
+def _where_it_began(what: str, x: X) -> str:
+    """For a message: the first operation on the way to x that gave its dtype, as far as the graph is there."""
+    node: Any = x.node if isinstance(x, Tensor) else None
+    while isinstance(node, Node):
+        alike = [v for v in node.inputs if isinstance(v, Node | Tensor) and v.dtype == x.dtype]
+        if not alike and node.inputs:
+            return f" ({what} is {x.dtype.name} since {node.rule.name}, which an array of that dtype went into)"
+        node = alike[0] if alike else None
+    return ""
 
 
 def _equal_shapes(name: str, input: X, target: X) -> None:

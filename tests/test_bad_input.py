@@ -212,3 +212,16 @@ def test_a_masked_array_does_not_lose_its_mask_in_silence():
     for take in (mg.tensor, lambda x: np.sum(mg.ones(2) * x), lambda x: mg.functional.relu(mg.tensor(x))):
         with pytest.raises(TypeError, match=r"a tensor has no mask: fill the masked array first"):
             take(x)
+
+
+def test_float64_that_creeps_in_is_named_where_it_began():
+    layer, x = mg.nn.Linear(3, 2), mg.tensor(np.ones((2, 3), np.float32), requires_grad=True)
+    y = np.tanh(x * np.linspace(0, 1, 3)) + 1.0
+    words = r"x is float64, weight is float32.* \(x is float64 since multiply, which an array of that dtype went into\)"
+    with pytest.raises(TypeError, match=words):
+        layer(y)
+    with pytest.raises(TypeError, match=r"use x\.astype\(np\.float32\)$"):
+        layer(mg.tensor(np.ones((2, 3))))  # came in as such
+    np.sum(y).backward()
+    with pytest.raises(TypeError, match=r"use x\.astype\(np\.float32\)$"):
+        layer(y)  # of a graph that has been freed
