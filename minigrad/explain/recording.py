@@ -243,7 +243,10 @@ class Explanation:
         return why(self.value(of), index, most)
 
     def inside(self, of: Tensor | Value | str) -> Explanation:
-        """What happens inside of the fast kernel that made this value: the lines of its definition, explained."""
+        """What happens inside of the fast kernel that made this value: the lines of its definition, explained.
+
+        Its inputs have their names in this recording, not those that the definition has for them.
+        """
         operation = self.value(of).operation
         named = next((d for d in DEFINITIONS if operation is not None and d.fast is operation.rule), None)
         if operation is None or named is None:

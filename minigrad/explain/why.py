@@ -47,7 +47,7 @@ class Why:
     """gradient[index] as a sum. terms: the largest; rest: the sum of the others, of which there are `others`.
 
     real: what the backward pass gave; total: the sum of all terms, in float64; adds_up: whether the two differ by no
-    more than the rounding of the gradient's dtype can explain. zero: why there is no term, in words.
+    more than the rounding of the gradient's dtype can explain.
     """
 
     of: Value
@@ -59,7 +59,13 @@ class Why:
     real: float
     adds_up: bool
     hooked: float | None
-    zero: list[str]
+
+    @property
+    def zero(self) -> list[str]:
+        """Why there is no term, in words; empty where there are terms, and where it is not known."""
+        from minigrad.explain.zeros import reasons  # which stands on local_derivatives
+
+        return [] if self.terms else reasons(self.of, self.index)
 
     def __repr__(self) -> str:  # what a notebook and the prompt show
         return str(self)
@@ -97,8 +103,6 @@ def as_index(value: Value, index: Any) -> tuple[int, ...]:
 
 def why(value: Value, index: Any, most: int) -> Why:
     """What `Explanation.why` does."""
-    from minigrad.explain.zeros import reasons  # which stands on local_derivatives
-
     checks.whole("why", 1, most=most)
     index = as_index(value, index)
     if value.gradient is None:
@@ -126,8 +130,7 @@ def why(value: Value, index: Any, most: int) -> Why:
 
     hooked = None if value.before_hooks is None else float(value.gradient[index]) + 0.0
     terms = [term(int(i)) for i in order[:most]]
-    zero = [] if terms else reasons(value, index)
-    return Why(value, index, terms, rest, len(numbers) - len(terms), total, real, adds_up, hooked, zero)
+    return Why(value, index, terms, rest, len(numbers) - len(terms), total, real, adds_up, hooked)
 
 
 def _start(value: Value, index: tuple[int, ...]) -> Term:

@@ -13,6 +13,7 @@ from minigrad.explain.why import local_derivatives
 from minigrad.rules import elementwise, indexing, linear_algebra, reductions, shapes
 
 MOST_VISITED = 64  # entries on the way
+MOST_NUMBERS = 1 << 20  # that go through the rules on the way
 MOST_REASONS = 3  # that are told
 FEW = 8  # entries of a gradient that is told about as a whole
 
@@ -20,23 +21,36 @@ FEW = 8  # entries of a gradient that is told about as a whole
 def reasons(value: Value, index: tuple[int, ...]) -> list[str]:
     """Each place at which this entry's gradient was stopped, in words; empty where that is not known."""
     found: dict[str, None] = {}
-    way, seen = [(value, index)], {(value, index)}
+    way, seen, numbers = [(value, index)], {(value, index)}, 0
     for v, at in way:  # grows while it is walked
+        name = entry(f"{v.name}.grad", at)
+        if v.before_hooks is not None and v.before_hooks[at]:
+            found[f"a hook made {name} 0"] = None
+            continue
         if v.seed is not None and not v.contributions:
             found["the gradient that the pass began with is 0 there"] = None
+        above: dict[tuple[Value, tuple[int, ...]], bool] = {}
         for c in v.contributions:
+            g = c.operation.output.gradient
+            assert g is not None
+            numbers += g.size + v.array.size
+            if numbers > MOST_NUMBERS:
+                return []
             try:
                 column = local_derivatives(c, at, everywhere=True)
             except ValueError:  # a rule for arrays only, with too much to probe
                 return []
-            above = [(c.operation.output, tuple(map(int, k))) for k in np.argwhere(column)]
-            if not above:
+            if not column.any():
                 found[_stopped(c, at)] = None
-            new = [place for place in above if place not in seen]
-            if len(way) + len(new) > MOST_VISITED:
-                return []
-            seen.update(new)
-            way += new
+            above |= {(c.operation.output, tuple(map(int, k))): bool(g[tuple(k)]) for k in np.argwhere(column)}
+        if any(above.values()) or (v.seed is not None and v.seed[at]):
+            found[f"the terms of {name} cancel"] = None
+            continue
+        new = [place for place in above if place not in seen]
+        if len(way) + len(new) > MOST_VISITED:
+            return []
+        seen.update(new)
+        way += new
     words = list(found)
     return words[:MOST_REASONS] + [f"and {len(words) - MOST_REASONS} more"] * (len(words) > MOST_REASONS)
 
@@ -45,8 +59,13 @@ def of_whole(value: Value) -> str:
     """Why all of a gradient is 0, in words; "" where it is not, where it is large, and where that is not known."""
     if value.gradient is None or value.gradient.any() or not 0 < value.gradient.size <= FEW:
         return ""
-    found = [reasons(value, index) for index in np.ndindex(value.gradient.shape)]
-    return "; ".join(dict.fromkeys(words for part in found for words in part)) if all(found) else ""
+    found: dict[str, None] = {}
+    for index in np.ndindex(value.gradient.shape):
+        words = reasons(value, index)
+        if not words:
+            return ""
+        found |= dict.fromkeys(words)
+    return "; ".join(found)
 
 
 def of_share(c: Contribution) -> str:

@@ -148,6 +148,12 @@ def test_a_zero_whose_reason_is_not_known_is_one_all_the_same():
     x = leaf(np.zeros(5000))
     explanation = mg.explain(np.sum(np.square(np.cumsum(x))), {"x": x})
     assert str(explanation.why("x", 0)) == "x.grad[0] = 0\n  = 0: no term differs from 0"
+    h = 3.0 * x[0]
+    cancelled = mg.explain(h - h, {"x": x})
+    assert cancelled.why("x", 0).zero == ["the terms of h.grad cancel"]
+    h = 3.0 * x[0]
+    h.register_hook(lambda g: g * 0.0)
+    assert mg.explain(h * 2.0, {"x": x}).why("x", 0).zero == ["a hook made h.grad 0"]
     y = leaf([1.0, 2.0])
     zero = mg.explain(np.exp(y), {"y": y}, gradient=[0.0, 1.0])
     assert str(zero.why("y", 0)) == "y.grad[0] = 0\n  = 0: the gradient that the pass began with is 0 there"

@@ -31,6 +31,7 @@ FEW = 64  # numbers of an array that are shown one by one; of a larger one a hea
 HANDFUL = 4  # numbers that need no heat map
 MOST_WHYS = 1000  # entries of gradients that are taken apart beforehand
 LARGEST = 3  # of them for each larger array: those with the largest gradients
+MOST_ZEROS = 100  # entries that are 0 of which it is told why
 MOST_TERMS = 8  # of one entry; the rest is one sum
 MOST_WORK = 20_000_000  # numbers that go through the rules for it, and as many for local derivatives
 CALL, KERNEL = 2_500, 25_000  # numbers that take as long as what is around them; of a kernel the definition runs
@@ -251,13 +252,17 @@ def _local(c: Contribution, arrays: _Arrays) -> dict[str, Any] | None:
 def _whys(explanation: Explanation, numbers: dict[int, int], places: dict[int, int]) -> dict[int, list[dict[str, Any]]]:
     """By the number of the value: entries of its gradient taken apart, as many as may be."""
     work = _Work()
+    zeros = MOST_ZEROS
     found: dict[int, dict[int, dict[str, Any]]] = {}
     for v, at in islice(_entries(explanation.values), MOST_WHYS):
         if not work.spend(v.contributions, 1):
             continue
         index = tuple(int(i) for i in np.unravel_index(at, v.array.shape))
         with suppress(ValueError):  # a rule for arrays only, with too much to probe: `explanation.why` says so
-            found.setdefault(numbers[id(v)], {})[at] = _why(why(v, index, MOST_TERMS), numbers, places)
+            taken = why(v, index, MOST_TERMS)
+            zeros -= not taken.terms
+            zero = taken.zero if zeros >= 0 else []
+            found.setdefault(numbers[id(v)], {})[at] = _why(taken, zero, numbers, places)
     return {v: [parts[at] for at in sorted(parts)] for v, parts in found.items()}
 
 
@@ -273,7 +278,7 @@ def _entries(values: list[Value]) -> Iterator[tuple[Value, int]]:
             yield from ((v, int(at)) for at in order[part])
 
 
-def _why(w: Why, numbers: dict[int, int], places: dict[int, int]) -> dict[str, Any]:
+def _why(w: Why, zero: list[str], numbers: dict[int, int], places: dict[int, int]) -> dict[str, Any]:
     return {
         "index": list(w.index),
         "terms": [
@@ -293,6 +298,6 @@ def _why(w: Why, numbers: dict[int, int], places: dict[int, int]) -> dict[str, A
         "total": _plain(w.total),
         "real": _plain(w.real),
         "addsUp": w.adds_up,
-        "zero": [legible(words) for words in w.zero],
+        "zero": [legible(words) for words in zero],
         "hooked": _plain(w.hooked),
     }
