@@ -67,12 +67,15 @@ class _Local(threading.local):
 _local = _Local()
 
 
+_at_first: weakref.WeakKeyDictionary[Optimizer, float] = weakref.WeakKeyDictionary()  # the largest of its parameters
+
+
 class _Watch(Watcher):
     """Looks at what passes in one thread, or (None) in all of them."""
 
     def __init__(self, thread: int | None) -> None:
         self.thread = thread
-        self.at_first: weakref.WeakKeyDictionary[Optimizer, float] = weakref.WeakKeyDictionary()  # largest parameters
+        self.stepped: weakref.WeakSet[Optimizer] = weakref.WeakSet()
 
     def _passes(self) -> bool:
         return self.thread is not None and self.thread != threading.get_ident()
@@ -124,7 +127,9 @@ class _Watch(Watcher):
             step(optimizer)
             return
         name, parameters = type(optimizer).__name__, optimizer._parameters()
-        self.at_first.setdefault(optimizer, _largest(parameters)[0])
+        self.stepped.add(optimizer)
+        if optimizer not in _at_first:
+            _at_first[optimizer] = max(map(_largest, parameters), default=0.0)
         for i, group in enumerate(optimizer.param_groups):
             for j, p in enumerate(group["params"]):
                 if p.grad is not None and not np.isfinite(p.grad._array).all():
@@ -146,11 +151,13 @@ class _Watch(Watcher):
                 )
 
     def _diverges(self) -> str:
-        """What to try where the steps seen so far have made a parameter a thousand times as large as any was."""
-        for optimizer, at_first in self.at_first.items():
-            now, p = _largest(optimizer._parameters())
-            if now > 1000 * max(at_first, 1.0):
-                rates = " or ".join(f"{lr:g}" for lr in dict.fromkeys(g["lr"] for g in optimizer.param_groups))
+        """What to try where steps have made a parameter a thousand times as large as any was, in what runs now."""
+        for optimizer, at_first in list(_at_first.items()):
+            p = max(optimizer._parameters(), key=_largest, default=None)
+            if p is None or (now := _largest(p)) <= 1000 * max(at_first, 1.0):
+                continue
+            if optimizer in self.stepped or parameter_name(p._array):
+                rates = " or ".join(f"{lr:g}" for lr in dict.fromkeys(group["lr"] for group in optimizer.param_groups))
                 return (
                     f"The run diverges: since the first step parameters have grown from at most {at_first:.4g} to "
                     f"{now:.4g} ({_named(p)}): a lr below {rates}, a warm-up, or clip_grad_norm_."
@@ -164,10 +171,9 @@ class _Watch(Watcher):
             guard.asked_in[key] = gone, shown(*source())
 
 
-def _largest(parameters: list[Tensor]) -> tuple[float, Tensor]:
-    """The largest finite number in them, without its sign, and where it is."""
-    found = [(float(np.max(np.abs(p._array), where=np.isfinite(p._array), initial=0.0)), p) for p in parameters]
-    return max(found, key=lambda pair: pair[0])
+def _largest(p: Tensor) -> float:
+    """The largest finite number in it, without its sign."""
+    return float(np.max(np.abs(p._array), where=np.isfinite(p._array), initial=0.0))
 
 
 def _named(p: Tensor) -> str:

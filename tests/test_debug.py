@@ -300,13 +300,14 @@ def test_the_longest_path_is_the_name():
     assert not watch._called
 
 
-def diverging(lr, make=optim.SGD):
+def diverging(lr, make):
     model, x = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 1)), mg.randn(16, 4)
     optimizer = make(model.parameters(), lr=lr)
     for _ in range(300):
-        optimizer.zero_grad()
-        np.mean((model(x) - 1.0) ** 2).backward()
-        optimizer.step()
+        with mg.debug():
+            optimizer.zero_grad()
+            np.mean((model(x) - 1.0) ** 2).backward()
+            optimizer.step()
 
 
 @pytest.mark.parametrize(
@@ -321,7 +322,7 @@ def test_a_run_that_diverges_is_advised_a_lower_rate(lr, make):
         .replace("+3", r"\+3")
         .replace("+1", r"\+1")
     )
-    with mg.debug(), pytest.raises(FloatingPointError, match=words):
+    with pytest.raises(FloatingPointError, match=words):
         diverging(lr, make)
 
 
@@ -335,6 +336,36 @@ def test_an_overflow_in_a_run_that_does_not_diverge_is_not_blamed_on_the_rate():
             optimizer.step()
         with pytest.raises(FloatingPointError, match="float32 ends at"):
             np.exp(leaf([100]))
+
+
+def test_a_run_without_modules_and_one_that_diverged_before():
+    w = leaf([1.0])
+    optimizer = optim.SGD([w], lr=10.0)
+
+    def steps():
+        for _ in range(100):
+            w.grad = None
+            np.sum((w - 3.0) ** 2).backward()
+            optimizer.step()
+
+    with mg.debug(), pytest.raises(FloatingPointError, match=r"(?s)diverges: .* from at most 1 to .* \(a parameter\)"):
+        steps()
+    with mg.debug(), pytest.raises(FloatingPointError, match="float32 ends at"):
+        np.exp(leaf([100]))
+    assert optimizer.param_groups[0]["params"][0] is w
+
+
+def test_a_gradient_that_overflows_in_a_run_that_diverges():
+    w = leaf([1.0])
+    optimizer = optim.SGD([w], lr=1e25)
+    with mg.debug():
+        np.sum(w).backward()
+        optimizer.step()
+        y = w * 1e10
+        with pytest.raises(
+            FloatingPointError, match="(?s)multiply, backward, .*The run diverges: since the first step"
+        ):
+            y.backward(np.array([1e30], np.float32))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
