@@ -118,8 +118,9 @@ class Optimizer:
     parameters: leaf tensors, or dicts {"params": [...], "lr": ...} with options that differ from the others'. The
     groups are in `param_groups`; an option that is changed there, or a parameter put into a group or taken out of it,
     takes effect at the next step. A parameter stands in one place: ValueError otherwise.
-    The parameters' arrays become views into a buffer of the optimiser's; change them in place (p.data[...] = v). So two
-    that share memory would part, and are refused: what is tied is one Parameter in both places.
+    The parameters' arrays become views into a buffer of the optimiser's; change them in place (p.data[...] = v). They
+    part from whatever shared their memory before, so two that do are refused: what is tied is one Parameter, in both
+    places.
     """
 
     memories: tuple[str, ...] = ()
@@ -134,14 +135,12 @@ class Optimizer:
             raise TypeError(f"{name}: options must be a dict of the options' defaults, not {checks.shown(options)}")
         given: list[Any] = list(parameters)
         groups = given if given and all(isinstance(g, dict) for g in given) else [{"params": given}]
-        self._defaults = options
+        self._defaults = dict(options)
         self.scheduled: Any = None  # what its latest schedule notes here
         self._has_learned = False
         self._told: set[tuple[tuple[int, ...], ...]] = set()  # the shapes of those that were gone, and warned of
-        self._laid_out: list[
-            tuple[dict[str, Any], list[Tensor]]
-        ] = []  # the groups as they were when they were laid out
-        self._all: list[Tensor] = []
+        self._laid_out: list[tuple[dict[str, Any], list[Tensor]]] = []  # the groups, and what stood in them then
+        self._all: list[Tensor] = []  # the same in one list
         self.buffers: list[tuple[dict[str, Any], Buffer]] = []
         self.param_groups: list[dict[str, Any]] = [dict(group) for group in groups]
         if not self._parameters():
