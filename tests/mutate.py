@@ -34,7 +34,9 @@ LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "d
 MEMORY = 8 << 30  # bytes that one process of a run may ask for
 
 # The tests that are most likely to kill a mutant of a file, by the start of its path: the longest counts.
-RULES = "tests/rules tests/test_edge_cases.py tests/test_fuzz.py tests/test_every_numpy_function.py"
+RULES = (
+    "tests/rules tests/test_edge_cases.py tests/test_accuracy.py tests/test_fuzz.py tests/test_every_numpy_function.py"
+)
 FUNCTIONS = "tests/test_functional.py tests/test_accuracy.py tests/test_edge_cases.py tests/test_bad_input.py tests/test_fuzz.py"
 ENGINE = "tests/test_autograd.py tests/test_tensor.py tests/test_guard.py tests/test_fuzz.py"
 FIRST = {

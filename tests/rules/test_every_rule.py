@@ -181,7 +181,7 @@ def _(data):
     return [x], lambda x: np.linalg.norm(x, **kwargs)
 
 
-@pytest.mark.parametrize("order", [None, 1, 1.5, 2, 3, 4.0, np.inf, -np.inf])
+@pytest.mark.parametrize("order", [None, 1, 1.5, 2, 3, 4.0, 0.5, -1, -2.5, np.inf, -np.inf])
 def test_the_norm_of_every_order(order):
     x = np.array([[1.0, -2.0, 0.5], [0.3, 0.7, -0.9]])
     for axis, keepdims in ((1, False), (0, True)):
@@ -189,6 +189,17 @@ def test_the_norm_of_every_order(order):
     check_gradients(lambda x: np.linalg.norm(x, order), x[0])
     for matrix in (None, "fro"):
         check_gradients(lambda x: np.linalg.norm(x, matrix), x)
+
+
+def test_orders_of_a_norm_without_a_derivative_are_refused():
+    x = mg.tensor([[1.0, 2.0]])
+    with pytest.raises(ValueError, match="ord=0 counts, and a count has no derivative"):
+        np.linalg.norm(x[0], 0)
+    for matrix, order in ((x, 1), (x, "nuc"), (x[0], "fro")):
+        with pytest.raises(ValueError, match=f"ord={order!r} has no derivative rule here"):
+            np.linalg.norm(matrix, order)
+    with pytest.raises(ValueError, match=r"ord=2 needs an axis for x of shape \(1, 1, 2\)"):
+        np.linalg.norm(x[None], 2)
 
 
 def test_sort_hands_its_kind_on_and_equals_keep_their_order():
