@@ -94,6 +94,14 @@ def test_jacobian_of_trees():
     assert result["b"][1].item() == 0
 
 
+def test_the_jacobian_of_nothing_is_empty():
+    found = mg.jacobian(lambda x, y: (x[:0], y * 2.0), (0, 1))(X, X[:2].astype(np.float32))
+    assert [[(block.shape, block.dtype) for block in blocks] for blocks in found] == [
+        [((0, 3), np.float64), ((0, 2), np.float64)],
+        [((2, 3), np.float64), ((2, 2), np.float32)],
+    ]
+
+
 def test_hessian_of_a_linear_function_is_zero():
     assert not mg.hessian(lambda x: np.sum(x * 2.0))(X).data.any()
     assert mg.hessian(lambda x, y: np.sum(x) * y, (0, 1))(X, np.array(2.0))[0][1].shape == (3,)
