@@ -33,38 +33,26 @@ ROOT = Path(__file__).resolve().parent.parent
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist")
 MEMORY = 8 << 30  # bytes that one process of a run may ask for
 
-# The tests that are most likely to kill a mutant of a file, by the start of its path: the longest counts.
-RULES = (
-    "tests/rules tests/test_edge_cases.py tests/test_accuracy.py tests/test_fuzz.py tests/test_every_numpy_function.py"
-)
-FUNCTIONS = "tests/test_functional.py tests/test_accuracy.py tests/test_edge_cases.py tests/test_bad_input.py tests/test_fuzz.py"
-ENGINE = "tests/test_autograd.py tests/test_tensor.py tests/test_guard.py tests/test_fuzz.py"
-FIRST = {
-    "minigrad/": "tests/test_bad_input.py tests/test_every_callable.py tests/test_tensor.py",
-    "minigrad/autograd.py": ENGINE,
-    "minigrad/checkpoint.py": ENGINE,
-    "minigrad/checks.py": "tests/test_bad_input.py tests/test_every_callable.py tests/test_every_numpy_function.py",
-    "minigrad/creation.py": "tests/test_tensor.py tests/test_determinism.py tests/test_every_callable.py",
-    "minigrad/data.py": "tests/test_data.py tests/test_determinism.py",
-    "minigrad/debug.py": "tests/test_debug.py tests/test_guard.py",
-    "minigrad/definitions.py": FUNCTIONS,
-    "minigrad/explain/": "tests/explain",
-    "minigrad/functional": FUNCTIONS,
-    "minigrad/graph.py": ENGINE,
-    "minigrad/guard.py": f"tests/test_debug.py {ENGINE}",
-    "minigrad/kernels.py": FUNCTIONS,
-    "minigrad/memory.py": "tests/test_memory.py tests/test_long_runs.py",
-    "minigrad/nn/": "tests/nn tests/test_exceptions.py tests/test_bad_input.py tests/test_against_torch.py",
-    "minigrad/optim/": "tests/optim tests/test_against_torch.py",
-    "minigrad/profiler.py": "tests/test_profiler.py",
+# Tests that are likely to kill a mutant, beside those of the file's own name and those in the folder of its own.
+RULES = "test_edge_cases test_accuracy test_fuzz test_every_numpy_function"
+ENGINE = "test_autograd test_guard test_fuzz test_tensor test_debug"
+FUNCTIONS = "test_functional test_accuracy test_edge_cases test_bad_input test_fuzz"
+ALSO = {
+    "minigrad/": "test_bad_input test_defaults",
     "minigrad/rules/": RULES,
-    "minigrad/serialization.py": "tests/test_serialization.py",
-    "minigrad/strategies.py": "tests/test_testing.py tests/test_every_callable.py",
-    "minigrad/tensor.py": f"{ENGINE} tests/test_every_numpy_function.py",
-    "minigrad/testing.py": "tests/test_testing.py",
-    "minigrad/transforms.py": "tests/test_transforms.py",
-    "minigrad/watch.py": "tests/test_debug.py tests/test_profiler.py",
-    "models/": "tests/models",
+    "minigrad/functional": FUNCTIONS,
+    "minigrad/kernels": FUNCTIONS,
+    "minigrad/definitions": FUNCTIONS,
+    "minigrad/tensor": f"{ENGINE} test_every_numpy_function",
+    "minigrad/autograd": ENGINE,
+    "minigrad/graph": ENGINE,
+    "minigrad/guard": ENGINE,
+    "minigrad/checks": "test_every_callable test_every_numpy_function",
+    "minigrad/creation": "test_tensor test_determinism",
+    "minigrad/nn/": "test_exceptions test_against_torch",
+    "minigrad/optim/": "test_against_torch",
+    "minigrad/strategies": "test_testing",
+    "minigrad/watch": "test_debug test_profiler",
 }
 
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -208,8 +196,17 @@ def diff(mutant: Mutant) -> str:
 
 def first_tests(path: str) -> list[str]:
     """The file itself, for its doctests, and the tests that are most likely to kill a mutant of it."""
-    start = max((start for start in FIRST if path.startswith(start)), key=len, default="")
-    return [path, *(test for test in FIRST.get(start, "").split() if (ROOT / test).exists())]
+    parts = Path(path).with_suffix("").parts
+    also = " ".join(names for start, names in ALSO.items() if path.startswith(start)).split()
+    folder = ROOT / "tests" / parts[1 if parts[0] == "minigrad" else 0]
+    files = {
+        file for name in (parts[-1], *also) for file in (ROOT / "tests").rglob(f"test_{name.removeprefix('test_')}.py")
+    }
+    files |= {folder} if folder.is_dir() else set()
+    return [
+        path,
+        *sorted(file.relative_to(ROOT).as_posix() for file in files if file == folder or folder not in file.parents),
+    ]
 
 
 def _limit() -> None:

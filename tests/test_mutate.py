@@ -24,7 +24,8 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "f.py").write_text(SOURCE)
     monkeypatch.setattr(mutate, "ROOT", tmp_path)
-    monkeypatch.setattr(mutate, "FIRST", {"package/": "test_first.py"})
+    (tmp_path / "tests").mkdir()
+    monkeypatch.setattr(mutate, "ALSO", {"package/": "test_first"})
     return tmp_path
 
 
@@ -66,8 +67,10 @@ def test_the_same_seed_draws_the_same_mutants_each_of_a_line_of_its_own(project)
 
 def test_mutants_are_killed_by_the_first_tests_by_the_suite_by_time_or_not_at_all(project, capsys):
     (project / "setup.cfg").write_text("[tool:pytest]\naddopts = --import-mode=importlib\n")
-    (project / "test_first.py").write_text("from package.f import f\ndef test_f():\n    assert f(3) == 9\n")
-    (project / "test_rest.py").write_text("from package.f import f\ndef test_f():\n    assert f(1, flag=True) == 3\n")
+    (project / "tests" / "test_first.py").write_text("from package.f import f\ndef test_f():\n    assert f(3) == 9\n")
+    (project / "tests" / "test_rest.py").write_text(
+        "from package.f import f\ndef test_f():\n    assert f(1, flag=True) == 3\n"
+    )
     broken = {
         "return sum(total)": "return 0",
         "not flag and x < n": "x < n",
@@ -76,7 +79,7 @@ def test_mutants_are_killed_by_the_first_tests_by_the_suite_by_time_or_not_at_al
     }
     mutants = [mutate.Mutant("package/f.py", 1, SOURCE.replace(*change)) for change in broken.items()]
     judge = mutate.Judge(project.parent / "copy", [])
-    first = ("package/f.py", "test_first.py")
+    first = ("package/f.py", "tests/test_first.py")
     judge.limits = {first: 600.0, (): 600.0}
     assert [judge.verdict(mutant) for mutant in mutants[:3]] == ["first", "suite", "survived"]
     judge.limits[first] = 2.0
