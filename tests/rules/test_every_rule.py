@@ -215,6 +215,27 @@ def test_sort_hands_its_kind_on_and_equals_keep_their_order():
         np.sort(mg.tensor(x), kind="bubble")
 
 
+OF_NO_AXIS = [
+    np.sum, np.prod, np.max, np.amax, np.min, np.amin, np.ptp, np.mean, np.median, np.var, np.std, np.average, np.cumsum,
+    np.cumprod, np.sort, np.flip, logsumexp, lambda x, axis: np.take(x, [0, 0], axis), lambda x, axis: np.repeat(x, 2, axis),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("axis", [0, -1, 1, -2, (0,), ()])
+@pytest.mark.parametrize("function", OF_NO_AXIS, ids=lambda f: f.__name__)
+def test_an_axis_of_a_number_is_taken_where_numpy_takes_it(function, axis):
+    x = np.array(0.7)
+    numpys = function if function is not logsumexp else lambda x, axis: np.logaddexp.reduce(x, axis)
+    try:
+        right = numpys(x, axis=axis)
+    except (TypeError, ValueError, IndexError):
+        with pytest.raises((TypeError, ValueError, IndexError)):
+            function(mg.tensor(x, requires_grad=True), axis=axis)
+        return
+    np.testing.assert_allclose(function(mg.tensor(x), axis=axis).data, right)
+    check_gradients(lambda x: function(x, axis=axis), x, flat=function in (np.ptp, np.var, np.std))
+
+
 # ---- shapes ----------------------------------------------------------------------------------------------------------
 
 
@@ -457,8 +478,21 @@ def _(data, function=None):
     else:
         x = data.draw(arrays(shapes()))
         index = index_of(data, x.shape)
-    values = data.draw(arrays(broadcastable(x[index].shape)))
+    shape = data.draw(broadcastable(x[index].shape))
+    if function is mg.index_update and len(shape) == x[index].ndim:  # in front of all NumPy takes more axes of length 1
+        shape = (1,) * data.draw(st.integers(0, 2)) + shape
+    values = data.draw(arrays(shape))
     return [x, values], lambda x, v: written(function, x, index, v)
+
+
+def test_values_are_stretched_to_an_index_of_more_axes_before_they_are_added():
+    index = [[0, 1], [0, 1]]
+    for values in (np.array([10.0, 20.0]), np.array([[10.0, 20.0]]), np.array(10.0)):
+        right = np.zeros(3)
+        np.add.at(right, np.array(index), np.broadcast_to(values, (2, 2)))
+        for x in (np.zeros(3), mg.zeros(3, dtype=np.float64)):
+            np.testing.assert_array_equal(np.asarray(mg.index_add(mg.tensor(x), index, values).data), right)
+    check_gradients(lambda x, v: mg.index_add(x, index, v), np.zeros(3), np.array([10.0, 20.0]))
 
 
 def written(function, x, index, values):
@@ -466,7 +500,7 @@ def written(function, x, index, values):
     if not (isinstance(x, np.ndarray) and isinstance(values, np.ndarray)):
         return function(x, index, values)
     y = np.array(x)
-    values = np.broadcast_to(values, y[index].shape)
+    values = np.broadcast_to(values.reshape(values.shape[max(values.ndim - y[index].ndim, 0) :]), y[index].shape)
     if function is mg.index_add:
         np.add.at(y, index, values)
     else:
@@ -644,12 +678,17 @@ def test_float32_stays_float32(function, data):
     assert all(x.grad is None or (x.grad.dtype == np.float32 and x.grad.shape == x.shape) for x in leaves)
 
 
-OPERANDS = {"leaf": lambda x: mg.tensor(x, requires_grad=True), "tensor": mg.Tensor, "array": lambda x: x}
+OPERANDS = {
+    "leaf": lambda x: mg.tensor(x, requires_grad=True),
+    "tensor": mg.Tensor,
+    "array": lambda x: x,
+    "list": lambda x: x.tolist() if x.size else x,  # an empty list would not tell the shape
+}
 
 
 @pytest.mark.parametrize("function", SAMPLES, ids=NAMES.get)
 @given(data=st.data())
-def test_every_operand_may_be_a_tensor_or_an_array(function, data):
+def test_every_operand_may_be_a_tensor_an_array_or_a_list(function, data):
     inputs, call, _ = drawn(function, data)
     kinds = [data.draw(st.sampled_from([*OPERANDS])) for _ in inputs]
     kinds[data.draw(st.integers(0, len(inputs) - 1))] = "leaf"
