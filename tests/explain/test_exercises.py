@@ -384,8 +384,7 @@ ENDING = [
     ("import os; os._exit(0)", "multiply.py: Python was ended (exit code 0) before all inputs were tried: by os._exit"),
     ("import os; os.abort()", "multiply.py, line 27: Python was ended"),
     ("import sys; sys.exit(0)", "The pullback of x raises SystemExit: 0"),
-    ("while True: pass", "multiply.py, line 27: no answer within 3 seconds. Is there a loop that does not end?"),
-    ("import time; time.sleep(99)", "multiply.py, line 27: no answer within 3 seconds"),
+    ("while True: pass", "multiply.py, line 27: no answer within 10 seconds. Is there a loop that does not end?"),
     ("input('more?')", "The pullback of x raises EOFError"),
 ]
 
@@ -394,7 +393,7 @@ ENDING = [
 def test_a_pullback_that_ends_the_program_or_does_not_end_has_failed(line, words, tmp_path):
     path = filled(tmp_path, "multiply")
     path.write_text(path.read_text(encoding="utf-8").replace("return g * y", line), encoding="utf-8")
-    passed, said = exercises.check_apart(path, 60.0 if "3 seconds" not in words else 3.0)
+    passed, said = exercises.check_apart(path, 10.0 if "10 seconds" in words else 60.0)
     assert not passed
     assert words in said, said
 
