@@ -122,7 +122,8 @@ function paint(box) {
   box.shown.replaceChildren(
     make("span", { class: "caption" }, "value"), ...(known ? small(values[box.value].array) : [missing("–")]));
   box.gradient.replaceChildren(
-    make("span", { class: "caption" }, caption(box.value, gradient)), ...(gradient ? small(gradient.array) : [missing(none)]));
+    make("span", { class: "caption" }, caption(box.value, gradient)),
+    ...(gradient ? small(gradient.array) : [missing(none)]));
   box.gradient.classList.toggle("partial", Boolean(gradient?.waiting));
   box.element.setAttribute("aria-label", spoken(box, known, gradient, none));
 }
