@@ -288,7 +288,10 @@ def test_a_parameter_of_no_module_is_named_by_its_place():
 
 
 def test_the_longest_path_is_the_name():
-    model = nn.Sequential(nn.Sequential(nn.Linear(2, 1)))
+    class LinearWithANameThatIsLongerThanAnyPath(nn.Linear):
+        pass
+
+    model = nn.Sequential(nn.Sequential(LinearWithANameThatIsLongerThanAnyPath(2, 1)))
     optimizer = optim.SGD(model.parameters())
     with mg.debug():
         for module in (model[0][0], model, model[0]):
@@ -339,8 +342,8 @@ def test_an_overflow_in_a_run_that_does_not_diverge_is_not_blamed_on_the_rate():
 
 
 def test_a_run_without_modules_and_one_that_diverged_before():
-    w = leaf([1.0])
-    optimizer = optim.SGD([w], lr=10.0)
+    w, mask = leaf([1.0]), leaf([0, -np.inf])
+    optimizer = optim.SGD([w, mask], lr=10.0)
 
     def steps():
         for _ in range(100):

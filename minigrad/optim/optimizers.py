@@ -249,7 +249,7 @@ class Optimizer:
 
     def _refuse_shared_memory(self, groups: list[list[Tensor]]) -> None:
         """Refuse parameters of which one was given the memory of another: in the buffer they would part."""
-        placed = [(i, j, p._array) for i, group in enumerate(groups) for j, p in enumerate(group) if p.size]
+        placed = [(i, j, p._array) for i, group in enumerate(groups) for j, p in enumerate(group)]
         bounds = sorted((*array_utils.byte_bounds(array), n) for n, (_, _, array) in enumerate(placed))
         for k, (_, end, n) in enumerate(bounds):
             for start, _, m in itertools.islice(bounds, k + 1, None):

@@ -39,7 +39,6 @@ class Schedule:
             raise TypeError(f"{name}: optimizer must be an Optimizer, not {checks.shown(optimizer)}")
         self.optimizer = optimizer
         self.steps = 0
-        optimizer._parameters()
         before: Rates | None = optimizer.scheduled
         # a rate that is no longer as the schedule before had set it was meant by whoever changed it
         self._rates = Rates(name, [entry for entry in before.of if entry[0]["lr"] == entry[2]] if before else [])

@@ -113,6 +113,7 @@ def test_an_array_becomes_the_gradient(given, dtype):
     p.grad = given
     assert type(p.grad) is mg.Tensor
     assert (p.grad.dtype, p.grad.shape, p.grad.requires_grad) == (dtype, (2, 3), False)
+    assert not np.may_share_memory(np.asarray(given), p.grad.data)
     np.sum(p * 2.0).backward()
     np.testing.assert_array_equal(p.grad.data, 3)
     np.testing.assert_array_equal(given, 1)

@@ -107,6 +107,18 @@ def test_plain_tensors_may_be_what_the_optimiser_holds():
         step(optimizer, head(X @ w))
 
 
+def test_it_is_the_optimiser_of_that_pass_that_warns():
+    net, other = Net(), nn.Linear(2, 1)
+    optimizer, its = (optim.SGD(part.parameters(), lr=0.1) for part in (net, other))
+    net.head = nn.Linear(3, 1)
+    np.sum(other(X)).backward()
+    np.sum(net(X)).backward()
+    its.step()
+    its.zero_grad()
+    with pytest.warns(RuntimeWarning, match="2 parameters have a gradient"):
+        optimizer.step()
+
+
 # ---- no false alarms: here warnings are errors ----
 
 
@@ -218,4 +230,5 @@ def test_nothing_is_kept_of_passes_without_a_step():
         for _ in range(50):
             np.sum(nn.Linear(3, 1)(net.body(X))).backward()
             np.sum(net(X)).backward()
+            np.sum(nn.Linear(2, 1)(X)).backward()
         assert len(mg.autograd._mode.strays) == 2

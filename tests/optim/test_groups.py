@@ -110,6 +110,11 @@ def test_groups_may_be_put_in_and_taken_out_by_hand():
         (lambda g, a: g.update(params=None), TypeError, "SGD: the params of group 0 must be a list of parameters, not"),
         (lambda g, a: g.pop("params"), ValueError, "a group has 'params' and maybe lr"),
         (lambda g, a: g.pop("lr"), ValueError, "a group has 'params' and maybe lr.*, not params, momentum"),
+        (
+            lambda g, a: (g.pop("lr"), g["params"].pop()),
+            ValueError,
+            "a group has 'params' and maybe lr.*, not params, mo",
+        ),
         (lambda g, a: g.update(learning_rate=1), ValueError, "a group has 'params' and maybe.*nesterov, learning_rate"),
         (lambda g, a: g.update(lr=mg.tensor(0.1)), TypeError, r"lr must be.*, not Tensor of shape \(\): use \.item"),
         (lambda g, a: g.update(lr=np.array(0.1)), TypeError, r"lr must be.*not ndarray of shape \(\): use \.item"),

@@ -162,6 +162,17 @@ def test_groups_that_come_and_go_keep_their_own_rates():
     assert schedule.state_dict() == {"steps": 3, "rate.0": 8.0}
 
 
+def test_a_group_that_is_put_in_by_hand_has_the_optimisers_rate():
+    optimizer = sgd(2.0)
+    schedule = optim.StepLR(optimizer, 1, 0.5)
+    optimizer.param_groups.append({"params": [ones()]})
+    schedule.step()
+    assert (rate(optimizer), rate(optimizer, 1)) == (1, 1)
+    optimizer.param_groups.append({"params": [ones()]})
+    optim.StepLR(optimizer, 1, 0.5)
+    assert rate(optimizer, 2) == 2
+
+
 def test_a_state_with_an_added_group_goes_on_where_it_was_added():
     def made():
         optimizer = sgd()
