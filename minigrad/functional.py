@@ -799,7 +799,7 @@ def _(input: X, target: Any, ignore_index: int, reduction: str) -> None:
         above &= (np.asarray(detached(target)) != ignore_index)[..., None]
     if above.any():
         raise ValueError(
-            f"nll_loss: input has {logp[above][0]:.6g}, and a log-probability is never above 0: "
+            f"nll_loss: input must be log-probabilities, never above 0, not {logp[above][0]:.6g}: "
             "take log_softmax first, or cross_entropy of the logits"
         )
 
@@ -870,4 +870,4 @@ def _(input: X, target: X, reduction: str) -> None:
         low, high = np.min(t), np.max(t)
         if not (-rounding <= low and high <= 1 + rounding):  # as NaN, too
             wrong = high if -rounding <= low else low
-            raise ValueError(f"{name}: targets must be from 0 to 1, not {wrong:.6g}")
+            raise ValueError(f"{name}: target must be from 0 to 1, not {wrong:.6g}")

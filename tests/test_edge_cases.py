@@ -84,8 +84,8 @@ TABLE = {
         Row("binary, a certain error", "F.binary_cross_entropy_with_logits(x, np.array([0.0]))", "[1000]", "1000", "[1]"),
         Row("binary, surely right", "F.binary_cross_entropy_with_logits(x, np.ones(1, np.float32))", "[20]", "math.exp(-20)", "[-math.exp(-20)]", "float32"),
         Row("a class that is surely right", "F.cross_entropy(x, 0)", "[20, 0]", "math.exp(-20)", "[-math.exp(-20), math.exp(-20)]", "float32"),
-        Row("binary, a target above 1", "F.binary_cross_entropy_with_logits(x, np.array([2.0]))", "[0]", error="ValueError: targets must be from 0 to 1, not 2"),
-        Row("no log-probabilities", "F.nll_loss(x, 0)", "[1, -1]", error="ValueError: nll_loss: input has 1, and a log-probability is never above 0"),
+        Row("binary, a target above 1", "F.binary_cross_entropy_with_logits(x, np.array([2.0]))", "[0]", error="ValueError: target must be from 0 to 1, not 2"),
+        Row("no log-probabilities", "F.nll_loss(x, 0)", "[1, -1]", error="ValueError: nll_loss: input must be log-probabilities, never above 0, not 1"),
         Row("losses never broadcast", "F.mse_loss(x, np.ones((2, 1)))", "[1, 2]", error="ValueError: they must be equal, for broadcasting would average the wrong pairs"),
     ],
     "Layer, group, instance and RMS normalisation": [

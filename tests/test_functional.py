@@ -338,5 +338,5 @@ def test_targets_that_rounding_took_out_of_bounds_are_none_of_the_refused():
 def test_what_an_ignored_row_holds_is_no_log_probability():
     for ignored in ([5.0, 1.0], [5.0, np.nan]):
         assert F.nll_loss(np.array([ignored, [-1.0, -2.0]]), [-100, 1]) == 2
-        with pytest.raises(ValueError, match="nll_loss: input has 0.5, and a log-probability is never above 0"):
+        with pytest.raises(ValueError, match="nll_loss: input must be log-probabilities, never above 0, not 0.5"):
             F.nll_loss(np.array([ignored, [0.5, -2.0]]), [-100, 1])

@@ -178,7 +178,7 @@ def _alone(c: Contribution) -> tuple[Callable[[Array], tuple[float, float]], Arr
     settings = widened(operation.settings)
 
     def function(x: Array) -> tuple[float, float]:
-        given = [*arguments[: c.position], x, *arguments[c.position + 1 :]]
+        given = [*arguments[: c.position], np.asarray(x), *arguments[c.position + 1 :]]
         weighted = np.asarray(detached(operation.rule.function(*given, **settings)[0])) * g
         return float(np.sum(weighted)), float(np.sum(np.abs(weighted)))
 

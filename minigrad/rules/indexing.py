@@ -184,7 +184,7 @@ def index_add(x: Any, index: Any, values: Any) -> Any:
 
 
 def _written(name: str, write: Rule, x: Any, index: Any, values: Any) -> Any:
-    x, values = beside(x, ()), beside(values, (x,))
+    x, values = beside(x, (values,)), beside(values, (x,))
     if not np.can_cast(values.dtype, x.dtype, "same_kind"):
         raise TypeError(f"{name}: values of dtype {values.dtype.name} cannot be written into x of dtype {x.dtype.name}")
     leading = next((i for i, n in enumerate(values.shape) if n != 1), values.ndim)

@@ -109,9 +109,14 @@ document.documentElement = document.querySelector("html");
 document.body = document.querySelector("body");
 document.activeElement = document.body;
 
+class ResizeObserver {
+  constructor(told) { this.told = told; }
+  observe(element) { this.told([{ target: element, contentRect: { width: 1200, height: 700 } }]); }
+}
+
 const script = html.match(/<script>(.*)<\/script>/s)[1];
 const page = vm.createContext({
   document, addEventListener() {}, matchMedia: () => ({ matches: true }), CSS: { escape: (text) => text },
-  setInterval: () => 1, clearInterval() {}, console,
+  setInterval: () => 1, clearInterval() {}, console, ResizeObserver,
 });
 process.stdout.write(JSON.stringify(vm.runInContext(`${script}\n;${expression}`, page)));

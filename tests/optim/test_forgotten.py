@@ -231,4 +231,4 @@ def test_nothing_is_kept_of_passes_without_a_step():
             np.sum(nn.Linear(3, 1)(net.body(X))).backward()
             np.sum(net(X)).backward()
             np.sum(nn.Linear(2, 1)(X)).backward()
-        assert len(mg.autograd._mode.strays) == 2
+        assert len(mg.autograd._local.strays) == 2

@@ -164,8 +164,8 @@ def test_the_state_of_a_schedule_holds_whole_steps_and_finite_rates():
     schedule = optim.StepLR(sgd(), 2)
     for steps, rate in ((np.int64(3), 0.5), (0, 0.0), (5, 2), (5, np.float32(0.5))):
         schedule.load_state_dict({"steps": steps, "rate.0": rate})
-        assert (type(schedule.steps), schedule.steps, schedule.rates) == (int, steps, [rate])
-        assert type(schedule.rates[0]) is float
+        assert (type(schedule.steps), schedule.state_dict()) == (int, {"steps": steps, "rate.0": rate})
+        assert type(schedule.state_dict()["rate.0"]) is float
     before = schedule.state_dict()
     for steps in (True, 3.0, np.float64(3), -1, "3", None):
         with pytest.raises(ValueError, match="steps must be a whole number from 0 on"):
