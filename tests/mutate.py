@@ -292,7 +292,10 @@ def judged(chosen: list[Mutant], jobs: int, options: list[str]) -> list[str]:
                 print(diff(mutant), flush=True)
             return verdict
 
-        return list(pool.map(judge, chosen))
+        try:
+            return list(pool.map(judge, chosen))
+        finally:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C waits for the mutants at hand, not for all
 
 
 def report(chosen: list[Mutant], verdicts: list[str]) -> None:
