@@ -136,6 +136,10 @@ class _Recording:
 
     value: bool
 
+    def __init__(self, *undecorated: Any) -> None:
+        if undecorated:
+            raise TypeError(f"write @mg.{type(self).__name__}(), with brackets")
+
     def __enter__(self) -> None:
         frame = sys._getframe(1)
         if frame.f_code.co_flags & _YIELDS:

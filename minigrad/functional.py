@@ -236,7 +236,7 @@ def safe_where(condition: Array, function: Callable[[X], X], x: X, fill: float =
 
 @Definition
 def softmax(x: X, axis: int | None = -1) -> X:
-    """exp xᵢ / Σⱼ exp xⱼ along axis (None: over all elements); same shape as x. A row of −∞ alone gives NaN."""
+    """exp xᵢ / Σⱼ exp xⱼ along axis; same shape as x. None is over all elements. A row of −∞ alone gives NaN."""
     axis = axis if x.ndim else None
     e = np.exp(x - np.max(detached(x), axis=axis, keepdims=True, initial=-np.inf))  # less the maximum: no overflow
     return e / np.sum(e, axis=axis, keepdims=True)

@@ -96,7 +96,10 @@ def _check(
 
     analytic = [_values(g) for g in gradient(*map(_leaf, points), create_graph=False)]
     if not flat and not any(np.abs(g).max(initial=0) > 1e-9 for g in analytic) and any(x.size for x in points):
-        raise AssertionError(f"the {what} is 0 everywhere: this check proves nothing (flat=True if that is meant)")
+        raise AssertionError(
+            f"the {what} is 0 everywhere, so this check proves nothing: has the result left the graph on its way? "
+            "If 0 is meant, check_gradients takes flat=True"
+        )
 
     def value(xs: list[Array]) -> Any:
         y = weighted(f(*xs)) if method == "complex" and what == "gradient" else weighted(f(*map(_leaf, xs)))

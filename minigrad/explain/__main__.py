@@ -255,7 +255,8 @@ def _is_numbers(read: Any) -> bool:
 
 
 def of_file(path: Path, function: str, names: dict[str, Tensor]) -> Explanation:
-    """The explanation of what this function of this file gives."""
+    """The explanation of what this function of this file gives; the values go in as float32, as layers expect."""
+    names = {name: mg.tensor(x.detach(), np.float32, requires_grad=True) for name, x in names.items()}
     sys.path.insert(0, str(path.parent.absolute()))
     scope = runpy.run_path(str(path))
     f = scope.get(function)

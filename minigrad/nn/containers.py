@@ -16,7 +16,12 @@ class Sequential(Module):
     """Layers (modules or functions) one after the other."""
 
     def __init__(self, *layers: Callable[[Any], Any]) -> None:
-        checks.function("Sequential", **{f"layers[{i}]": layer for i, layer in enumerate(layers)})
+        for i, layer in enumerate(layers):
+            if isinstance(layer, list | tuple):
+                raise TypeError(f"Sequential: layers[{i}] is a list of layers: unpack it, Sequential(*layers)")
+            if isinstance(layer, type):
+                raise TypeError(f"Sequential: layers[{i}] is the class {layer.__name__}: write {layer.__name__}(...)")
+            checks.function("Sequential", **{f"layers[{i}]": layer})
         self.layers = list(layers)
 
     def forward(self, x: Any) -> Any:

@@ -44,6 +44,8 @@ def _gradients(name: str, parameters: Iterable[Tensor]) -> list[Array]:
     if isinstance(parameters, Tensor | np.ndarray) or not isinstance(parameters, Iterable):
         raise TypeError(f"{name} needs a list of parameters, not {checks.shown(parameters)}: pass model.parameters()")
     parameters = list(parameters)
+    if not parameters:
+        raise ValueError(f"{name} got no parameters: model.parameters() is empty, or was used up before")
     for p in parameters:
         if not isinstance(p, Tensor):
             raise TypeError(f"{name}: parameters must be Tensors, not {checks.shown(p)}: pass model.parameters()")

@@ -194,3 +194,6 @@ def _written(name: str, write: Rule, x: Any, index: Any, values: Any) -> Any:
         return write(x, values, index=index)
     except OverflowError:
         raise _beyond(name, x, index) from None
+    except ValueError:
+        there = getitem(np.zeros(x.shape, np.int8), index=index).shape
+        raise ValueError(f"{name}: values of shape {values.shape} do not broadcast to x[index] of {there}") from None

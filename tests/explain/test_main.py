@@ -238,6 +238,16 @@ def test_control_characters_in_a_source_line_do_no_harm(tmp_path, capsys):
     assert "\x1b" not in capsys.readouterr().out
 
 
+def test_a_function_of_a_file_may_use_layers(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    path = tmp_path / "train.py"
+    path.write_text(
+        "import numpy as np, minigrad as mg\nmodel = mg.nn.Linear(2, 1)\n\ndef loss(x):\n    return np.sum(model(x))\n"
+    )
+    assert main([f"{path}:loss", "x=[1,2]"]) == 0
+    assert "model.weight" in capsys.readouterr().out
+
+
 def test_functions_are_listed(capsys):
     assert main(["--functions"]) == 0
     assert set(capsys.readouterr().out.split()) == set(FUNCTIONS)
