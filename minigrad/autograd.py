@@ -18,12 +18,12 @@ import functools
 import inspect
 import itertools
 import operator
+import os
 import sys
 import threading
 import weakref
 from collections.abc import (
     Callable,
-    Generator,
     Iterable,
     Mapping,
     MutableMapping,
@@ -33,6 +33,7 @@ from collections.abc import (
 )
 from contextlib import ContextDecorator
 from operator import attrgetter
+from types import FrameType
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -106,7 +107,7 @@ def vertex(x: Tensor) -> Vertex:
 
 
 class Stray(NamedTuple):
-    """A leaf of a module that backward gave a gradient, though nobody makes use of it."""
+    """A parameter that backward gave a gradient, though no optimiser holds it."""
 
     leaf: weakref.ref[Tensor]
     shape: tuple[int, ...]
@@ -126,10 +127,6 @@ class _Local(threading.local):
 
 _local = _Local()
 
-# Whether operations are recorded, with what stood there before each `with` that this thread, or asyncio task, is in.
-_mode: contextvars.ContextVar[tuple[bool, Any]] = contextvars.ContextVar("recording", default=(True, None))
-_YIELDS = inspect.CO_GENERATOR | inspect.CO_ITERABLE_COROUTINE | inspect.CO_ASYNC_GENERATOR
-
 
 class _Recording:
     """What `no_grad` and `enable_grad` share: a `with`, or a decorator."""
@@ -141,26 +138,15 @@ class _Recording:
             raise TypeError(f"write @mg.{type(self).__name__}(), with brackets")
 
     def __enter__(self) -> None:
-        frame = sys._getframe(1)
-        if frame.f_code.co_flags & _YIELDS:
-            caller = frame.f_back
-            if caller is None or caller.f_globals.get("__name__") != "contextlib":  # whose generators wrap a `with`
-                raise self._not_in_a_generator(frame.f_code.co_qualname)
-        _mode.set((self.value, _mode.get()))
+        _modes.set((*_modes.get(), (self, _generator_around(sys._getframe(1)))))
 
     def __exit__(self, *_: object) -> None:
-        _mode.set(_mode.get()[1])
-
-    def _not_in_a_generator(self, name: str) -> TypeError:
-        this = type(self).__name__
-        return TypeError(
-            f"{this} in the generator {name} would hold for whoever runs while that waits at a yield: decorate a "
-            f"generator function with @mg.{this}(), or open the `with` in a function that does not yield"
-        )
+        modes = _modes.get()
+        mine = [i for i, (mode, _) in enumerate(modes) if mode is self]
+        if mine:  # a generator may be closed in another thread or task than it was opened in
+            _modes.set(modes[: mine[-1]] + modes[mine[-1] + 1 :])
 
     def __call__(self, function: F) -> F:
-        if inspect.isasyncgenfunction(function):
-            raise self._not_in_a_generator(function.__qualname__)
         mode = self
 
         async def coroutine(*args: Any, **kwargs: Any) -> Any:
@@ -168,44 +154,52 @@ class _Recording:
                 return await function(*args, **kwargs)
 
         def generator(*args: Any, **kwargs: Any) -> Any:
-            return _each_turn(mode, function(*args, **kwargs))
+            with mode:
+                return (yield from function(*args, **kwargs))
+
+        async def asynchronous(*args: Any, **kwargs: Any) -> Any:
+            with mode:
+                async for made in function(*args, **kwargs):
+                    yield made
 
         def plain(*args: Any, **kwargs: Any) -> Any:
             with mode:
                 return function(*args, **kwargs)
 
-        suspends = inspect.isgeneratorfunction(function)
-        decorated = coroutine if inspect.iscoroutinefunction(function) else generator if suspends else plain
+        decorated = next(
+            (made for is_one, made in (
+                (inspect.iscoroutinefunction, coroutine),
+                (inspect.isgeneratorfunction, generator),
+                (inspect.isasyncgenfunction, asynchronous),
+            ) if is_one(function)),
+            plain,
+        )  # fmt: skip
         return cast(F, functools.wraps(function)(decorated))
 
 
-def _each_turn(mode: _Recording, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    """The generator, in this mode whenever it runs, and only then."""
+# What each `with` that this thread, or asyncio task, is in says of recording, the innermost last; and the frame of the
+# generator that it stands in, if it does: while that waits at a yield, the mode is not that of whoever runs.
+_modes: contextvars.ContextVar[tuple[tuple[_Recording, FrameType | None], ...]] = contextvars.ContextVar(
+    "modes", default=()
+)
+_YIELDS = inspect.CO_GENERATOR | inspect.CO_ITERABLE_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
-    def turn(function: Callable[[Any], Any], value: Any) -> Any:
-        with mode:
-            return function(value)
 
-    go_on, value = generator.send, None
-    try:
-        while True:
-            made = turn(go_on, value)
-            try:
-                go_on, value = generator.send, (yield made)
-            except GeneratorExit:
-                turn(lambda _: generator.close(), None)
-                raise
-            except BaseException as error:
-                go_on, value = generator.throw, error
-    except StopIteration as end:
-        return end.value
+def _generator_around(frame: FrameType | None) -> FrameType | None:
+    """The frame of a `with` if it is a generator's; of one in a context manager made of a generator, its user's."""
+    while frame is not None:
+        if frame.f_globals.get("__name__") != "contextlib":
+            managed = frame.f_back is not None and frame.f_back.f_globals.get("__name__") == "contextlib"
+            if not (managed and frame.f_code.co_flags & _YIELDS):
+                break
+        frame = frame.f_back
+    return frame if frame is not None and frame.f_code.co_flags & _YIELDS else None
 
 
 class no_grad(_Recording):  # noqa: N801  a keyword rather than a class, as everywhere
     """Record nothing inside of this `with`, or inside of the function it decorates, in this thread or asyncio task.
 
-    A decorated generator records nothing while it runs, and whoever it waits for does. TypeError for a `with` in a
-    generator, which would hold for others while that waits.
+    In a generator, or as its decorator, it holds while that runs, and not for whoever runs while it waits at a yield.
 
     >>> import minigrad as mg
     >>> x = mg.tensor([1.0, 2.0], requires_grad=True)
@@ -235,7 +229,7 @@ class recomputing(ContextDecorator):  # noqa: N801
 
 
 def hold(leaf: Tensor) -> None:
-    """From now on somebody makes use of the gradient of this leaf, as an optimiser does."""
+    """From now on an optimiser holds this leaf."""
     key, forget = id(leaf), _held.pop
     _held[key] = weakref.ref(leaf, lambda _: forget(key, None))
 
@@ -274,7 +268,10 @@ def is_recomputing() -> bool:
 
 def is_grad_enabled() -> bool:
     """Whether operations are being recorded in this thread or asyncio task."""
-    return _mode.get()[0]
+    for mode, generator in reversed(_modes.get()):
+        if generator is None or generator.f_back is not None:  # which one has that runs
+            return mode.value
+    return True
 
 
 class Rule:
@@ -422,8 +419,6 @@ def _recorder(rule: Rule) -> Callable[..., Any]:
                     if guard.is_open(array):
                         outside.append(array)
             arrays.append(array)
-        if integers and (narrow := _narrow(arrays)) is not None:
-            return apply(*(narrow(x) for x in inputs), **settings)
         value, pullbacks = _made(rule, rule.function(*arrays, **settings))
         if type(value) is not np.ndarray:
             if not isinstance(value, (np.generic, int, float)):  # NumPy makes scalars of 0-d arrays
@@ -433,8 +428,10 @@ def _recorder(rule: Rule) -> Callable[..., Any]:
             value is arrays[0] or value is arrays[-1] or (len(arrays) > 2 and id(value) in map(id, arrays))
         ):
             value = value.view()  # so that it is seen to be one
+        if integers and value.dtype.kind == "f":
+            value = _unwidened(value, arrays)
         result = wrapped(value)
-        if wanted and _mode.get()[0]:
+        if wanted and (not _modes.get() or is_grad_enabled()):
             if len(pullbacks) != len(vertices):
                 raise TypeError(f"rule {rule.name} has {len(vertices)} inputs and returned {len(pullbacks)} pullbacks")
             result.node = node = Node(rule, vertices, settings, pullbacks, value)
@@ -463,13 +460,10 @@ def _operand(x: Any, inputs: Sequence[Any]) -> Any:
     return beside(x, inputs)
 
 
-def _narrow(arrays: Sequence[Any]) -> Callable[[Any], Any] | None:
-    """What makes integer arrays as weak as Python's numbers beside floats: NumPy would compute in float64."""
+def _unwidened(value: Array, arrays: Sequence[Any]) -> Array:
+    """The value in the dtype of its floating-point inputs: beside these, arrays of integers are as weak as numbers."""
     floats = [x.dtype for x in arrays if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
-    if not floats:
-        return None
-    dtype = np.result_type(*floats)
-    return lambda x: detached(x).astype(dtype) if isinstance(x, Tensor | np.ndarray) and x.dtype.kind in "iu" else x
+    return value.astype(np.result_type(*floats), copy=False) if floats else value
 
 
 def _alone(x: Any, inputs: Sequence[Any]) -> Any:
@@ -752,6 +746,16 @@ def _pull(
 
 
 _adding = threading.Lock()  # two threads may add to the gradient of one leaf
+
+
+def _renew_lock() -> None:
+    """In a child that was forked while another thread held the lock nobody would ever let it go."""
+    global _adding
+    _adding = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 @implements(Tensor.backward)

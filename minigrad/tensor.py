@@ -75,8 +75,11 @@ def beside(x: Any, others: Iterable[Any]) -> Any:
     if not strong:
         return as_array(x)
     dtypes = [other.dtype if isinstance(other, Tensor | np.ndarray) else as_array(other).dtype for other in strong]
-    number = _WEAK.get(_read(x).dtype.kind)  # of what are no numbers there is none: as_array says so
-    return as_array(x if number is None else np.array(x, np.result_type(*dtypes, number)))
+    read = _read(x)
+    number = _WEAK.get(read.dtype.kind)  # of what are no numbers there is none: as_array says so
+    if number is None or (read.dtype.kind in "iu" and any(dtype.kind == "f" for dtype in dtypes)):
+        return as_array(read)  # integers beside floats stay such, as arrays of them do
+    return np.array(x, np.result_type(*dtypes, number))
 
 
 def wrapped(array: Array) -> Tensor:
@@ -196,7 +199,7 @@ class Tensor(NDArrayOperatorsMixin):
     node: Node | None
 
     def __init__(self, data: ArrayLike | Tensor, requires_grad: bool = False) -> None:
-        if isinstance(data, Tensor) and data.requires_grad:
+        if isinstance(data, Tensor) and data.node is not None:
             raise TypeError(f"{type(self).__name__}(x) would cut x out of the graph: use x.detach() if that is meant")
         self._array = as_array(data)
         self._grad = None
