@@ -6,9 +6,18 @@ import gc
 import reprlib
 import sys
 import weakref
-from collections import deque
+from collections import UserDict, deque
 from collections.abc import Iterable, Iterator, Mapping
-from types import FunctionType, MemberDescriptorType, ModuleType, NoneType
+from functools import partial
+from types import (
+    CellType,
+    FunctionType,
+    MappingProxyType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+    NoneType,
+)
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -56,7 +65,7 @@ class Module:
 
     training: bool = True
     _buffer_names: tuple[str, ...] = ()
-    _was_called = False
+    _was_looked_at = _was_called = False
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(f"{type(self).__name__} has no forward method: define forward(self, x)")
@@ -94,6 +103,9 @@ class Module:
         """
         if not isinstance(name, str) or not name.isidentifier() or hasattr(Module, name):
             raise ValueError(f"register_buffer: name must be one that an attribute may have, not {checks.shown(name)}")
+        if isinstance(getattr(self, name, None), Parameter | Module):
+            raise ValueError(f"register_buffer: {name} is a {type(getattr(self, name)).__name__} already")
+        value = np.asarray(value) if isinstance(value, np.generic) else value
         here, rest = _flat([(name, value, True)])
         _refuse_as_buffers(type(self).__name__, [*rest, *((n, v, True) for n, v in here if _is_trained(v))])
         setattr(self, name, value)
@@ -205,6 +217,7 @@ def _fitting(given: Any, own: Array) -> Array:
 _PLAIN = {int, float, complex, bool, str, bytes, NoneType, *np.sctypeDict.values(), np.random.Generator, type,
           weakref.ref, weakref.ProxyType, weakref.CallableProxyType}  # fmt: skip
 _WALKED = {list, tuple, deque, dict}
+_NAMED = (dict, UserDict, MappingProxyType)  # of other mappings each look might be dear, as of a file's arrays
 
 
 class _Found(NamedTuple):
@@ -216,8 +229,8 @@ class _Found(NamedTuple):
 
 
 def _is_trained(x: Any) -> bool:
-    """Whether this is a module or a parameter; also a stand-in for one, which is in a graph."""
-    return isinstance(x, Module) or (isinstance(x, Tensor) and (x.is_parameter or (x.requires_grad and x.node is None)))
+    """Whether this is a module or a parameter."""
+    return isinstance(x, Module) or (isinstance(x, Tensor) and x.is_parameter)
 
 
 def _attributes(x: Any) -> dict[str, Any]:
@@ -233,9 +246,9 @@ def _attributes(x: Any) -> dict[str, Any]:
 def _entries(x: Any) -> Iterable[tuple[Any, Any]] | None:
     """What is walked in x, with names; None where nothing is."""
     if isinstance(x, list | tuple | deque):
-        return enumerate(x)
-    if isinstance(x, Mapping):
-        return x.items()
+        return list(enumerate(x))  # a copy: another thread may run a forward that grows it
+    if isinstance(x, _NAMED):
+        return list(x.items())
     return _attributes(x).items() if hasattr(type(x), "__dataclass_fields__") else None
 
 
@@ -257,8 +270,8 @@ def _flat(entries: list[tuple[str, Any, bool]]) -> tuple[list[tuple[str, Any]], 
         elif issubclass(kind, Tensor):
             if _is_trained(x) or (declared and x.node is None):
                 here.append((name, x))
-            else:
-                rest += [(name, x, True)] * declared
+            elif declared or (x.requires_grad and x.node is None):
+                rest.append((name, x, declared))
         elif issubclass(kind, np.ndarray):
             if x.dtype.hasobject:
                 rest.append((name, x, declared))
@@ -269,7 +282,7 @@ def _flat(entries: list[tuple[str, Any, bool]]) -> tuple[list[tuple[str, Any]], 
             inside = _entries(x)
             if inside is None or kind not in _WALKED:  # a class of the user's own may hold more than its entries
                 rest.append((name, x, declared and inside is None))
-            if isinstance(x, Mapping):
+            if isinstance(x, _NAMED):
                 rest += [(f"a key of {name}", key, False) for key in x if type(key) not in _PLAIN]
             stack += [(f"{name}.{k}", v, declared) for k, v in inside or () if declared or type(v) not in _PLAIN][::-1]
     return here, rest
@@ -278,8 +291,11 @@ def _flat(entries: list[tuple[str, Any, bool]]) -> tuple[list[tuple[str, Any]], 
 def _own(module: Module) -> tuple[list[tuple[str, Any]], list[tuple[str, Any, bool]]]:
     """The same of a module's attributes, not of the modules below it."""
     buffers = module._buffer_names
+    for name in buffers:
+        if isinstance(getattr(module, name, None), np.generic):  # what NumPy makes of 0-d arrays
+            setattr(module, name, np.asarray(getattr(module, name)))
     entries = list(_attributes(module).items())
-    if isinstance(module, list | tuple | deque | Mapping):
+    if isinstance(module, (list, tuple, deque, *_NAMED)):
         entries += [(str(name), x) for name, x in _entries(module) or ()]
     return _flat([(name, x, name in buffers) for name, x in entries if type(x) not in _PLAIN or name in buffers])
 
@@ -315,6 +331,11 @@ def _found_in(root: Module) -> _Found:
     What is not walked may hold what is found in another way, or the model that root is a part of, which finds it all.
     """
     found = _walk(root)
+    plain = [x for _, x, declared in found.rest if type(x) is Tensor and not declared]
+    if plain and not root._was_looked_at:
+        for tensor in plain:
+            tensor.__class__ = Parameter  # of those that come later, forward keeps them to look at
+        found = _walk(root)
     model = type(root).__name__
     paths: dict[str, Any] = {}
     for path, x in [*found.modules, *found.arrays]:
@@ -323,24 +344,36 @@ def _found_in(root: Module) -> _Found:
         if " at 0x" in path:
             raise ValueError(f"{model}: {path!r} is called otherwise in each run: use texts or numbers as keys")
         paths[path] = x
-        if type(x) is Tensor and x.requires_grad:
-            x.__class__ = Parameter  # and is found when it is frozen, too
     _refuse_as_buffers(model, found.rest)
-    reached = {id(x) for x in paths.values()}
+    if not root._was_looked_at:
+        _refuse_hidden(root, found, {id(x) for x in paths.values()})
+        for _, module in found.modules:
+            vars(module)["_was_looked_at"] = True
+    return found
+
+
+def _refuse_hidden(root: Module, found: _Found, reached: set[int]) -> None:
+    """Refuse what was not walked and holds something that is trained, saved or switched, and was not reached."""
+    model = type(root).__name__
     kinds = dict.fromkeys(kind for _, module in found.modules for kind in type(module).__mro__)
-    places = [(path, x, False) for path, x, _ in found.rest]
+    places: list[tuple[str, Any, type | None]] = [(path, x, None) for path, x, _ in found.rest]
     places += [
-        (f"{kind.__name__}.{name}", x, True)
+        (f"{kind.__name__}.{name}", x, kind)
         for kind in kinds
         if kind not in (Module, object)
         for name, x in vars(kind).items()
         if type(x) not in _PLAIN
     ]
     for path, place, of_class in places:
-        for x in _held(place):
-            if id(x) in reached and not (of_class and x is place):
+        held = list(_held(place))
+        if not isinstance(place, FunctionType | MethodType | partial) and any(x is root for x in held):
+            continue  # a trainer, say, which has its own reasons to know of other models
+        for x in held:
+            if x is place and of_class:
+                pass  # found in this module, too, as an attribute that it has not set
+            elif id(x) in reached or (of_class and isinstance(x, of_class)):  # a class may list its instances
                 continue
-            if isinstance(x, Module) and any(module is root for _, module in _walk(x).modules):
+            if not _matters(x) or (isinstance(x, Module) and any(module is root for _, module in _walk(x).modules)):
                 continue
             what, kind = _named(x), type(place).__name__
             if of_class and not hasattr(place, "__get__"):
@@ -350,10 +383,19 @@ def _found_in(root: Module) -> _Found:
             else:
                 why = (
                     f"of type {kind} and holds {what} that is nowhere else in this {model}, so it would be neither "
-                    "trained nor saved: set it as an attribute (lists, dicts and dataclasses there are walked, too)"
+                    "trained nor saved: set it as an attribute (lists, dicts and dataclasses there are walked, too), "
+                    "or if it belongs to a larger model, ask that one first; a weakref.ref is passed over"
                 )
             raise TypeError(f"{model}: {path} is {why}")
-    return found
+
+
+def _matters(x: Module | Tensor) -> bool:
+    """Whether this can be trained, saved or switched; a ReLU, say, may be hidden as well as any function."""
+    if isinstance(x, Tensor):
+        return True
+    found = _walk(x)
+    own = [f for _, module in found.modules for kind in type(module).__mro__[:-2] for f in vars(kind).values()]
+    return bool(found.arrays) or any("training" in f.__code__.co_names for f in own if isinstance(f, FunctionType))
 
 
 def _named(x: Any) -> str:
@@ -385,23 +427,49 @@ def _before_the_first_call(root: Module) -> None:
 
 
 def _held(place: Any) -> Iterator[Module | Tensor]:
-    """The modules and trained tensors to which this object leads, by whatever other objects."""
+    """The modules and trained tensors that a call of this, or an object in it, would come to.
+
+    Followed are functions, containers, and the attributes of objects; not of objects in their attributes, for a logger
+    leads to all that was ever logged.
+    """
     seen: dict[int, Any] = {}
-    stack = [place]
+    stack = [(place, 0)]
     while stack:
-        x = stack.pop()
-        if id(x) in seen or isinstance(x, type | ModuleType):
+        x, depth = stack.pop()
+        if type(x) in _PLAIN or id(x) in seen or isinstance(x, type | ModuleType):
             continue
         seen[id(x)] = x
-        if issubclass(type(x), Module | Tensor):
+        inside: list[Any] = []
+        if isinstance(x, Module | Tensor):
             if _is_trained(x):
                 yield x
         elif isinstance(x, np.ndarray):
-            stack += x.ravel().tolist() if x.dtype.hasobject else ()
+            inside = x.ravel().tolist() if x.dtype.hasobject else []
         elif isinstance(x, FunctionType):  # its globals are not its own
-            stack += [y for y in (x.__closure__, x.__defaults__, x.__kwdefaults__, vars(x)) if y]
+            cells = [cell.cell_contents for cell in x.__closure__ or () if not _is_empty(cell)]
+            inside = [*cells, *(x.__defaults__ or ()), *(x.__kwdefaults__ or {}).values(), *vars(x).values()]
+        elif isinstance(x, MethodType):
+            inside = [x.__func__, x.__self__]
+        elif isinstance(x, Iterator):
+            inside = gc.get_referents(x)  # nothing else tells what it is going to give
+        elif isinstance(x, partial):
+            inside = [x.func, x.args, x.keywords]
         else:
-            stack += [y for y in gc.get_referents(x) if type(y) not in _PLAIN]
+            inside = list(x) if isinstance(x, list | tuple | deque | set | frozenset) else []
+            inside += [*x.values(), getattr(x, "default_factory", None)] if isinstance(x, _NAMED) else []
+            if depth < 2:
+                wrapped = [
+                    getattr(x, name, None) for name in ("__func__", "fget", "func")
+                ]  # static methods, properties
+                stack += [(y, depth + 1) for y in [*_attributes(x).values(), *wrapped]]
+        stack += [(y, depth) for y in inside]
+
+
+def _is_empty(cell: CellType) -> bool:
+    try:
+        return cell.cell_contents is None
+    except ValueError:  # a name that was never bound
+        return True
 
 
 # ---- words ----

@@ -1,6 +1,7 @@
 import collections
 import copy
 import functools
+import logging
 import types
 import weakref
 from dataclasses import dataclass
@@ -288,7 +289,7 @@ HIDDEN = {
     "a closure": (lambda: Net(f=closure(linear())), "Net: f is of type function and holds a Linear that is nowhere else in this Net"),
     "a closure over a list": (lambda: Net(f=closure([linear()])), "f is of type function"),
     "a closure in a closure": (lambda: Net(f=closure(closure(linear()))), "f is of type function"),
-    "a closure over a tensor": (lambda: Net(f=closure(mg.ones(2, requires_grad=True))), r"holds a Tensor of shape \(2,\)"),
+    "a closure over a parameter": (lambda: Net(f=closure(nn.Parameter(np.ones(2)))), r"holds a Parameter of shape \(2,\)"),
     "a default argument": (lambda: Net(f=lambda x, *, layer=DEFAULT: layer(x)), "f is of type function"),
     "a partial": (lambda: nn.Sequential(functools.partial(closure, linear())), r"Sequential: layers\.0 is of type partial"),
     "a bound method": (lambda: nn.ResidualAdd(linear().forward), "ResidualAdd: sublayer is of type method and holds a Linear"),
@@ -376,6 +377,91 @@ def test_a_plain_tensor_that_is_trained_is_still_found_when_it_is_frozen():
     assert model.requires_grad_().scale.requires_grad
 
 
+def test_an_input_that_forward_keeps_is_no_parameter():
+    class Keeping(nn.Module):
+        def __init__(self):
+            self.proj = linear()
+
+        def forward(self, x):
+            self.cache = x
+            return self.proj(x)
+
+    model, x = Keeping(), mg.ones(1, 2, requires_grad=True)
+    state = model.state_dict()
+    np.sum(model(x)).backward()
+    assert [name for name, _ in model.named_parameters()] == ["proj.weight"]
+    model.load_state_dict(state)
+    assert type(model.cache) is mg.Tensor
+
+
+class Ordinary(nn.Module):
+    """What users keep in their modules, and what hides nothing."""
+
+    instances: list = []  # noqa: RUF012
+
+    def __init__(self, other=None):
+        act, gone = nn.ReLU(), None
+        self.proj = linear()
+        self.act = lambda x: act(x) * 2 if gone is None else x
+        self.log = logging.getLogger("ordinary")
+        self.log.warning("built %s", self)
+        self.trainer = Plain([self, other])
+        self.namespace = types.SimpleNamespace(act=nn.GELU())
+        self.tokens = Plain({str(i): i for i in range(100)})
+        Ordinary.instances.append(self)
+
+    @functools.lru_cache  # noqa: B019
+    def mask(self, n):
+        return np.tri(n, dtype=bool)
+
+    def forward(self, x):
+        self.mask(x.shape[0])
+        return self.act(self.proj(x))
+
+
+def test_ordinary_attributes_hide_nothing(caplog):
+    models = [Ordinary(), Ordinary(other=linear()), Ordinary()]
+    for _ in range(2):
+        for model in models:
+            model(mg.ones(2, 2))
+            assert [name for name, _ in model.named_parameters()] == ["proj.weight"]
+    assert caplog.records
+
+
+def test_a_part_of_a_model_that_was_looked_at_may_be_looked_at():
+    embedding = nn.Embedding(3, 2)
+    model = Net(embedding=embedding, decoder=Net(project=lambda h: h @ embedding.weight.mT, proj=linear()))
+    assert len(list(model.parameters())) == 2
+    assert [name for name, _ in model.decoder.named_parameters()] == ["proj.weight"]
+
+
+def test_a_look_costs_no_search_through_what_is_kept():
+    class Counting(dict):
+        looks = 0
+
+        def items(self):
+            Counting.looks += 1
+            return super().items()
+
+    class File(collections.abc.Mapping):
+        def __getitem__(self, key):
+            raise AssertionError("read")
+
+        def __iter__(self):
+            return iter(["a"])
+
+        def __len__(self):
+            return 1
+
+    model = Net(proj=linear(), tokens=Plain(Counting(a=1)), file=File())
+    model(mg.ones(1, 2))
+    before = Counting.looks
+    for _ in range(10):
+        model.zero_grad()
+        model.eval()
+    assert Counting.looks == before
+
+
 @pytest.mark.parametrize(
     ("attributes", "words"),
     [
@@ -440,6 +526,23 @@ def test_a_buffer_is_an_array(value):
     ):
         model.register_buffer("table", value)
     assert not hasattr(model, "table")
+
+
+def test_a_buffer_may_become_a_number_of_numpys():
+    class Average(nn.Module):
+        def __init__(self):
+            self.register_buffer("average", np.zeros(()))
+            self.register_buffer("one", np.float32(1))
+
+        def forward(self, x):
+            self.average = 0.5 * self.average + 0.5 * np.mean(x)
+            return x
+
+    model = Average()
+    model(np.ones(3))
+    assert model.state_dict() == {"average": 0.5, "one": 1}
+    model.load_state_dict({"average": np.array(4.0), "one": np.float32(2)})
+    assert (float(model.average), float(model.one)) == (4, 2)
 
 
 def test_a_buffer_stays_an_array():
