@@ -5,6 +5,8 @@ import collections
 import contextlib
 import gc
 import inspect
+import os
+import signal
 import sys
 import threading
 import weakref
@@ -542,6 +544,18 @@ def test_two_threads_add_to_one_gradient():
     finally:
         sys.setswitchinterval(before)
     assert x.grad.item() == 2 * n
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_child_that_was_forked_while_a_gradient_was_added_adds_its_own():
+    x = leaf(2.0)
+    with mg.autograd._adding:
+        child = os.fork()
+        if not child:
+            signal.alarm(10)
+            (x * x).backward()
+            os._exit(0 if x.grad.item() == 4 else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 # ---- hooks -----------------------------------------------------------------------------------------------------------

@@ -40,8 +40,7 @@ class Schedule:
         self.optimizer = optimizer
         self.steps = 0
         before: Rates | None = optimizer.scheduled
-        # a rate that is no longer as the schedule before had set it was meant by whoever changed it
-        self._rates = Rates(name, [entry for entry in before.of if entry[0]["lr"] == entry[2]] if before else [])
+        self._rates = Rates(name, before.of if before else [])
         self._set()
         optimizer.scheduled = self._rates
 
@@ -52,7 +51,8 @@ class Schedule:
     def _full(self) -> list[float]:
         """The rate of each group that there is now, before it is multiplied."""
         self.optimizer._parameters()  # groups put there by hand are completed
-        known = {id(group): full for group, full, _ in self._rates.of}
+        # a rate that is no longer as it was set here was meant by whoever changed it
+        known = {id(group): full for group, full, now in self._rates.of if group["lr"] == now}
         return [known.get(id(group), float(group["lr"])) for group in self.optimizer.param_groups]
 
     def _set(self) -> None:
@@ -101,7 +101,8 @@ class Schedule:
                 f"this state does not fit {type(self).__name__}: rates must be finite and not negative, not {rates}"
             )
         self.steps = int(steps)
-        self._rates.of = [(g, float(rate), 0.0) for g, rate in zip(self.optimizer.param_groups, rates, strict=True)]
+        groups = self.optimizer.param_groups
+        self._rates.of = [(g, float(rate), g["lr"]) for g, rate in zip(groups, rates, strict=True)]
         self._set()
 
 

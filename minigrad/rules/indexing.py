@@ -66,11 +66,17 @@ def _add(y: Array, index: Any, values: Array) -> Array:
         sums = y.astype(np.float64)
         np.add.at(sums, index, values)
         return sums.astype(y.dtype)
-    axes = (np.broadcast_to(along, y.shape)[index] for along in np.ogrid[tuple(map(slice, y.shape))])
-    places, turn = np.unique(np.ravel_multi_index(tuple(axes), y.shape), return_inverse=True)
-    sums = y.reshape(-1)[places].astype(np.float64)
-    np.add.at(sums, turn.ravel(), values.ravel())
-    y.reshape(-1)[places] = sums
+    if isinstance(index, tuple) and len(index) == 1:
+        (index,) = index
+    if isinstance(index, np.ndarray):  # whole rows
+        rows, numbers = y, index % len(y)
+    else:
+        axes = (np.broadcast_to(along, y.shape)[index] for along in np.ogrid[tuple(map(slice, y.shape))])
+        rows, numbers = y.reshape(-1), np.ravel_multi_index(tuple(axes), y.shape)
+    places, turn = np.unique(numbers, return_inverse=True)
+    sums = rows[places].astype(np.float64)
+    np.add.at(sums, turn.ravel(), values.reshape(turn.size, *rows.shape[1:]))
+    rows[places] = sums
     return y
 
 

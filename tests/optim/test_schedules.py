@@ -190,3 +190,14 @@ def test_a_state_with_an_added_group_goes_on_where_it_was_added():
     other.add_param_group({"params": [ones()], "lr": 1.0})
     its.load_state_dict(state)
     assert (rate(other), rate(other, 1)) == (0.25, 2)
+
+
+def test_a_rate_that_was_set_by_hand_is_the_one_that_is_multiplied_from_then_on():
+    optimizer = optim.SGD([ones()], lr=1.0)
+    schedule = optim.StepLR(optimizer, 2, gamma=0.5)
+    optimizer.param_groups[0]["lr"] = 0.01
+    seen = []
+    for _ in range(4):
+        schedule.step()
+        seen.append(optimizer.param_groups[0]["lr"])
+    assert seen == [0.01, 0.005, 0.005, 0.0025]

@@ -57,6 +57,7 @@ def test_index_add_of_values_to_be_stretched():
 
 READS = {
     "x[ids]": lambda x, n: x[np.zeros(n, int)],
+    "negative ids": lambda x, n: x[np.full(n, -len(x))],
     "x[:, ids]": lambda x, n: x[None][:, np.zeros(n, int)],
     "take": lambda x, n: np.take(x, np.zeros(n, int)),
     "repeat": lambda x, n: np.repeat(x[:1], n),
