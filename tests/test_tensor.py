@@ -1,6 +1,7 @@
 import copy
 import math
 import pickle
+import re
 from array import array as typed_array
 
 import numpy as np
@@ -256,6 +257,18 @@ def test_augmented_assignment_makes_a_new_tensor_except_on_a_leaf_in_training():
             exec(f"x {sign}= 2.0", {"x": x})
 
 
+@pytest.mark.parametrize("sign", ["+", "-", "*", "/", "**", "@"])
+def test_every_augmented_assignment_is_its_operator(sign):
+    x, y = mg.tensor([2.0, 3.0]), np.array([1.0, 2.0], np.float32)
+    names = {"x": x, "y": y}
+    exec(f"x {sign}= y", names)  # the signs themselves are what is tried
+    np.testing.assert_array_equal(names["x"].data, eval(f"x {sign} y", {"x": x.data, "y": y}))
+    assert x.tolist() == [2, 3]
+    names["x"] = mg.nn.Parameter([2.0, 3.0])
+    with pytest.raises(TypeError, match=re.escape(f"x {sign}= y on a leaf to be trained")):
+        exec(f"x {sign}= y", names)
+
+
 def test_settings_are_constants():
     with pytest.raises(TypeError, match="no gradient flows through the setting 'decimals'"):
         np.round(LEAF, mg.tensor(1.0, requires_grad=True))
@@ -296,6 +309,34 @@ def test_methods_are_numpys(call):
     y = call(mg.tensor(x))
     y = y.data if isinstance(y, Tensor) else y
     np.testing.assert_array_equal(y, call(x))
+
+
+def test_defaults_of_numpys_functions_are_numpys():
+    x = np.arange(6.0).reshape(2, 3)
+    for function in (
+        np.tril,
+        np.triu,
+        np.trace,
+        np.diagonal,
+        np.flip,
+        np.rot90,
+        np.squeeze,
+        np.ravel,
+        np.sort,
+        np.median,
+    ):
+        np.testing.assert_array_equal(function(mg.tensor(x)).data, function(x))
+    for shape in (6, np.int64(6), [3, 2], (-1,), -1):
+        np.testing.assert_array_equal(np.reshape(mg.tensor(x), shape).data, np.reshape(x, shape))
+
+
+def test_a_rule_has_the_name_and_the_words_of_its_function():
+    @mg.rule()
+    def twice(x, /):
+        """2 x"""
+        return 2 * x, (lambda g: 2 * g,)
+
+    assert (twice.__name__, twice.__doc__, repr(twice)) == ("twice", "2 x", "<rule twice>")
 
 
 def test_zero_dimensional_results_are_arrays():

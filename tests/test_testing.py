@@ -261,3 +261,12 @@ def test_broadcastable(shape):
 @given(axes(2))
 def test_axes(axis):
     np.sum(np.ones((2, 3)), axis=axis)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words"), [({"min_dims": 3, "max_dims": 2}, r"\(3, 0\)"), ({"min_side": 5}, r"\(0, 5\)")]
+)
+def test_shapes_between_bounds_that_leave_none_are_refused(sizes, words):
+    with pytest.raises(ValueError, match=f"shapes: no numbers from {words} to .*: min_ above max_"):
+        shapes(**sizes)
+    shapes(min_dims=2, max_dims=2, min_side=3, max_side=3)  # a single shape is one

@@ -125,6 +125,12 @@ def test_dot_names_every_operation_and_every_edge():
     assert all(o.name in dot for o in explanation.operations)
 
 
+def test_dot_keeps_quotes_and_backslashes_within_its_texts():
+    w, x = (mg.tensor(v, requires_grad=True) for v in (2.0, 3.0))
+    dot = mg.explain(w * x, {'a "b" \\n': w}).to_dot()
+    assert '\\"b\\" \\\\n' in dot
+
+
 @pytest.mark.parametrize(
     ("ending", "begins"),
     [("html", "<!DOCTYPE html>"), ("svg", "<svg"), ("dot", "digraph"), ("json", "{"), ("txt", "forward")],
