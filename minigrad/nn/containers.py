@@ -18,9 +18,12 @@ class Sequential(Module):
     def __init__(self, *layers: Callable[[Any], Any]) -> None:
         for i, layer in enumerate(layers):
             if isinstance(layer, list | tuple):
-                raise TypeError(f"Sequential: layers[{i}] is a list of layers: unpack it, Sequential(*layers)")
+                raise TypeError(
+                    f"Sequential: layers[{i}] must be a layer, not a list of them: Sequential(*layers) unpacks it"
+                )
             if isinstance(layer, type):
-                raise TypeError(f"Sequential: layers[{i}] is the class {layer.__name__}: write {layer.__name__}(...)")
+                name = layer.__name__
+                raise TypeError(f"Sequential: layers[{i}] must be a layer, not the class {name}: write {name}(...)")
             checks.function("Sequential", **{f"layers[{i}]": layer})
         self.layers = list(layers)
 

@@ -65,7 +65,7 @@ def test_broadcasts_and_sums_of_gradients_are_told():
 NAMES = {
     "x ** 2.0": "x^2", "v / u": "v / u", "np.exp(u)": "e^u", "np.maximum(v, -2.0)": "max(v, (-2))",
     "F.linear(m, n)": "m nᵀ", "np.where(u > 0, u, v)": "u where c1 holds, v elsewhere", "F.relu(u)": "max(u, 0)",
-    "np.linalg.solve(n, m)": "x with n x = m", "F.softmax(u)": "exp uᵢ / Σⱼ exp uⱼ along axis (None",
+    "np.linalg.solve(n, m)": "x with n x = m", "F.softmax(u)": "exp uᵢ / Σⱼ exp uⱼ along axis",
 }  # fmt: skip
 
 
