@@ -324,6 +324,11 @@ HOSTILE = [
     ("return g * y", "raise SystemExit(0)", "The pullback of x raises SystemExit: 0"),
     ("return g * y", "z.fill(7)\n        return g * y", "pull_x writes into the value."),
     ("return g * y", "return g.sum()", "the gradient of x is wrong."),
+    (
+        "return g * y",
+        "multiply.calls = getattr(multiply, 'calls', 0) + 1\n        return g * y * multiply.calls",
+        "pull_x gives another gradient when it is called again: it changes what it keeps.",
+    ),
     ("return g * y", "return np.array(['a'] * g.size).reshape(g.shape)", "not real numbers."),
     ("return g * y", "print('seen')\n        return g", "It prints: seen"),
     ("def pull_x(g)", "def pull_x()", "raises TypeError: multiply.<locals>.pull_x() takes 0 positional arguments"),
