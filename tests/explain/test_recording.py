@@ -396,3 +396,12 @@ def test_no_difference_is_put_beside_what_leads_through_a_checkpoint():
     for index, difference in explanation.value("y").differences.items():
         assert difference == pytest.approx(float(explanation.gradient("y")[index]))
     assert explanation.value("y").differences
+
+
+def test_a_gradient_that_cancels_to_its_rounding_is_not_apart():
+    rng = np.random.default_rng(0)
+    model = mg.nn.Sequential(
+        mg.nn.Linear(3, 4, rng=rng), mg.nn.BatchNorm1d(4), mg.nn.ReLU(), mg.nn.Linear(4, 1, rng=rng)
+    )
+    explanation = mg.explain(np.sum(model(rng.standard_normal((8, 3)).astype(np.float32)) ** 2))
+    assert "apart, though" not in str(explanation.finite_differences())
