@@ -378,11 +378,13 @@ def _frozen(setting: Any) -> Any:
         return tuple(map(_frozen, setting))
     if kind is slice:
         return slice(_frozen(setting.start), _frozen(setting.stop), _frozen(setting.step))
-    if (hasattr(kind, "__array__") and not issubclass(kind, np.generic)) or kind is memoryview:
+    if issubclass(kind, np.generic | bool):
+        return setting  # before NumPy 2.3 also np.False_ could be an index
+    if hasattr(kind, "__array__") or kind is memoryview:
         return np.array(np.asarray(setting))  # twice: not every library's __array__ copies when it is asked to
     if issubclass(kind, MutableSequence | MutableMapping | MutableSet):
         return copy.deepcopy(setting)
-    return operator.index(setting) if hasattr(kind, "__index__") and kind is not bool else setting
+    return operator.index(setting) if hasattr(kind, "__index__") else setting
 
 
 FIXED = frozenset((int, type(None), type(...)))  # parts of an index or a shape that nobody can change

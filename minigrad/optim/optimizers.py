@@ -7,9 +7,11 @@ gradient stays as it is in that step, and so do its averages.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import math
 import operator
+import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -257,12 +259,21 @@ class Optimizer:
                     break
                 (i, j, first), (g, h, second) = sorted((placed[n], placed[m]), key=lambda place: place[:2])
                 if np.shares_memory(first, second):
-                    raise ValueError(
-                        f"{type(self).__name__}: parameter {j} of group {i} and parameter {h} of group {g} share "
-                        "memory (one's .data was given to the other, or one array to both), and a step would part "
-                        "them: to tie them, put one Parameter in both places (b.weight = a.weight); to part them, "
-                        "give one a copy (b.data = a.data.copy())"
-                    )
+                    raise self._tied(f"parameter {j} of group {i} and parameter {h} of group {g}")
+        probe = Tensor(np.empty(0))  # whose array nothing else refers to; to find what does takes milliseconds
+        *counts, least = [sys.getrefcount(array) for _, _, array in [*placed, (0, 0, probe._array)]]
+        held = {id(p) for group in groups for p in group}
+        for (i, j, array), count in zip(placed, counts, strict=True):
+            others = gc.get_referrers(array) if count > least else []
+            if any(isinstance(p, Tensor) and p.is_parameter and id(p) not in held for p in others):
+                raise self._tied(f"parameter {j} of group {i} and one that this optimiser does not hold")
+
+    def _tied(self, which: str) -> ValueError:
+        return ValueError(
+            f"{type(self).__name__}: {which} share memory (one's .data was given to the other, or one array to both), "
+            "and a step would part them: to tie them, put one Parameter in both places (b.weight = a.weight); to part "
+            "them, give one a copy (b.data = a.data.copy())"
+        )
 
     def _check(self, lr: float, weight_decay: float, **_: Any) -> None:
         """Refuse options that make no sense."""

@@ -324,3 +324,20 @@ def test_a_copied_optimiser_notices_its_own_changes():
     run(optimizer, model.weight, model.bias)
     np.testing.assert_array_equal(model.weight.data, before[0] - 0.5)
     np.testing.assert_array_equal(other.weight.data, before[1])
+
+
+def test_a_tie_to_a_parameter_that_no_optimiser_holds_is_refused():
+    a, b = nn.Linear(2, 2), nn.Linear(2, 2)
+    b.weight.data = a.weight.data
+    seen = a.weight.data  # whoever looks at it ties nothing
+    with pytest.raises(
+        ValueError, match="parameter 0 of group 0 and one that this optimiser does not hold share memory"
+    ):
+        optim.SGD(a.parameters(), lr=0.1)
+    assert a.weight.data is seen
+    b.weight.data = a.weight.data.copy()
+    optimizer = optim.SGD(a.parameters(), lr=0.1)
+    np.sum(a(mg.ones(1, 2))).backward()
+    b.weight.data = a.weight.data
+    optimizer.step()  # b shows what the optimiser changes in place
+    assert b.weight.data is a.weight.data
