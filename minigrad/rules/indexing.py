@@ -68,7 +68,7 @@ def _add(y: Array, index: Any, values: Array) -> Array:
         return sums.astype(y.dtype)
     if isinstance(index, tuple) and len(index) == 1:
         (index,) = index
-    if isinstance(index, np.ndarray):  # whole rows
+    if isinstance(index, np.ndarray) and index.dtype.kind in "iu":  # whole rows
         rows, numbers = y, index % len(y)
     else:
         axes = (np.broadcast_to(along, y.shape)[index] for along in np.ogrid[tuple(map(slice, y.shape))])

@@ -92,6 +92,15 @@ def test_running_sums_keep_their_precision():
     np.testing.assert_allclose(np.cumsum(mg.full(n, 0.1)).data[-1], n * 0.1, rtol=1e-6)
 
 
+def test_values_are_added_under_a_mask_of_a_large_array():
+    mask = np.zeros(10_000, bool)
+    mask[::50] = True
+    for index in (mask, (mask,)):
+        y = mg.index_add(mg.zeros(10_000), index, np.arange(200, dtype=np.float32))
+        np.testing.assert_array_equal(y.data[mask], np.arange(200))
+        assert not y.data[~mask].any()
+
+
 def test_values_added_to_one_element_keep_their_precision():
     n = 1 << 20
     y = mg.index_add(mg.zeros(2), np.zeros(n, int), np.full(n, 0.1, np.float32))
