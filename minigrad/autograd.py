@@ -602,6 +602,8 @@ def propagate(
         node = nodes.pop()  # from the list, too, so that what is freed below is gone at once
         g = cotangents.pop(node, None)
         if g is not None and (needed is None or node in needed):
+            if g.dtype is not node.dtype:
+                g = g.astype(node.dtype)
             if node.hooks:
                 g = call_hooks(node, g)
                 guard.verify([*nodes, node], create_graph, None if create_graph else needed)
@@ -625,12 +627,20 @@ def propagate(
                 if h.dtype is not dtype:  # at last: sums of float16 would overflow
                     h = h.astype(dtype)
                 others = cotangents.get(v)
-                cotangents[v] = h if others is None else others + h
+                cotangents[v] = h if others is None else added(others, h)
         if not retain_graph:
             node.pullbacks = node.snapshots = node.memory = node.value = None
             node.inputs = ()
             node.settings = {}
+    for v, g in cotangents.items():
+        if g.dtype != v.dtype:
+            cotangents[v] = g.astype(v.dtype)
     return arrived | cotangents
+
+
+def added(g: Any, h: Any) -> Any:
+    """g + h of one dtype; of float16 in float32, to be rounded when all have arrived: in float16 2048 + 1 is 2048."""
+    return (g.astype(np.float32) if h.dtype == np.float16 else g) + h
 
 
 def leading_to(targets: Iterable[Vertex], nodes: list[Node]) -> set[Vertex]:

@@ -841,6 +841,21 @@ def test_a_list_is_as_weak_as_a_number(call, dtype):
     assert (mg.tensor(np.array([1, 2], np.int8)) + [1, 2]).dtype == np.int8
 
 
+def test_many_gradients_of_float16_are_added_in_float32():
+    """In float16 2048 + 1 is 2048."""
+    x = mg.tensor(np.ones(1, np.float16), requires_grad=True)
+    for create_graph in (False, True):
+        for start in (x, x * 1):
+            y = sum(np.sum(start.astype(np.float32)) for _ in range(5000))
+            (g,) = mg.autograd.grad(y, [start], retain_graph=True, create_graph=create_graph)
+            assert (g.dtype, g.item()) == (np.float16, 5000)
+        (g,) = mg.autograd.grad(y, [x], retain_graph=True, create_graph=create_graph)
+        assert (g.dtype, g.item()) == (np.float16, 5000)
+    assert mg.explain(y).gradient(x).item() == 5000
+    y.backward()
+    assert (x.grad.dtype, x.grad.item()) == (np.float16, 5000)
+
+
 def test_a_float_list_beside_float64_keeps_its_precision_in_the_gradient():
     x = leaf(1.0, 2.0)
     np.sum(x * [0.1, 0.3]).backward()

@@ -17,7 +17,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from minigrad import checks
-from minigrad.autograd import Node, Rule, call_hooks, enable_grad, fit, history, leading_to, no_grad, seed_of, vertex
+from minigrad.autograd import (
+    Node,
+    Rule,
+    added,
+    call_hooks,
+    enable_grad,
+    fit,
+    history,
+    leading_to,
+    no_grad,
+    seed_of,
+    vertex,
+)
 from minigrad.definitions import DEFINITIONS
 from minigrad.guard import verify
 from minigrad.nn.module import Module
@@ -566,7 +578,7 @@ def _backward(
         g = cotangents.get(node)
         if g is None or (needed is not None and node not in needed):
             continue
-        g = _settle(node, values[node], g)
+        g = _settle(node, values[node], g.astype(node.dtype, copy=False))
         if node.hooks:
             verify(nodes[: operation.number], False)
         assert node.pullbacks is not None  # verified
@@ -578,13 +590,13 @@ def _backward(
             h = pulled if pulled.shape == v.shape else fit(pulled, v.shape, node)
             h = h.astype(v.dtype, copy=False)
             others = cotangents.get(v)
-            cotangents[v] = total = h if others is None else np.asarray(others + h)
+            cotangents[v] = total = h if others is None else np.asarray(added(others, h))
             contribution = Contribution(operation, position, to, pulled, _summed(pulled.shape, v.shape), h, total)
             operation.contributions.append(contribution)
             to.contributions.append(contribution)
     for v, g in cotangents.items():
         if isinstance(v, Tensor) and (wanted is None or v in wanted):
-            _settle(v, values[v], g)
+            _settle(v, values[v], g.astype(v.dtype, copy=False))
     for value in values.values():
         for waiting, contribution in enumerate(reversed(value.contributions)):
             contribution.waiting = waiting
