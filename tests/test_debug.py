@@ -161,6 +161,17 @@ def test_debug_is_of_its_thread():
     assert quiet == [True, [-np.inf]]
 
 
+def test_an_optimizer_steps_in_a_thread_that_does_not_debug():
+    w = leaf([1.0])
+    w.grad = mg.tensor([0.5])
+    optimizer = optim.SGD([w], lr=1.0)
+    with mg.debug():
+        thread = threading.Thread(target=optimizer.step)
+        thread.start()
+        thread.join()
+    assert w.data.tolist() == [0.5]
+
+
 def test_nothing_is_left_of_it():
     before = [rule.function for rule in RULES], nn.Module.__call__, vars(mg.Tensor)["data"]
     with pytest.raises(FloatingPointError), mg.debug(), mg.debug():

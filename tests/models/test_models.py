@@ -39,6 +39,17 @@ def test_a_layer_is_its_diagram(norm_first):
     np.testing.assert_array_equal(layer(x).data, y.data)
 
 
+def test_a_generator_decides_on_every_parameter():
+    def states():
+        rng = np.random.default_rng(3)
+        options = {"num_layers": 1, "d_model": 4, "nhead": 2, "dim_feedforward": 4, "rng": rng}
+        for model in (SequenceClassifier(4, 3, 5, **options), Encoder(**options), MLP(3, 4, 2, rng=rng)):
+            yield from model.state_dict().items()
+
+    for (name, a), (_, b) in zip(states(), states(), strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=name)
+
+
 def test_an_encoder_ends_with_a_norm_where_its_layers_begin_with_one():
     x = mg.randn(2, 3, 4)
     np.testing.assert_allclose(Encoder(2, 4, 2, 6)(x).data.std(-1), 1, atol=1e-2)

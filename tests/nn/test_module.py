@@ -121,6 +121,20 @@ def test_a_state_that_does_not_fit_names_everything_and_changes_nothing():
     assert model.load_state_dict(state, strict=False) == (["scale", "first.bias"], ["more"])
 
 
+def test_a_state_of_another_kind_does_not_fit():
+    class Counts(nn.Module):
+        def __init__(self):
+            self.weight = nn.Parameter(np.zeros(2, np.float32))
+            self.register_buffer("seen", np.zeros(2, np.int64))
+
+    model = Counts()
+    model.load_state_dict({"weight": np.ones(2), "seen": np.ones(2, np.int8)})  # narrower is well, or wider of one kind
+    words = r"weight: expected \(2,\) float32, got \(2,\) complex128\n  seen: expected \(2,\) int64, got \(2,\) float64"
+    with pytest.raises(ValueError, match=words):
+        model.load_state_dict({"weight": np.ones(2, complex), "seen": np.full(2, 0.5)})
+    assert model.weight.data.tolist() == model.seen.tolist() == [1, 1]
+
+
 def test_parameters_are_written_in_place():
     layer = nn.Linear(2, 2)
     array = layer.weight.data

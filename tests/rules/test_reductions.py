@@ -47,6 +47,12 @@ def test_softmax_and_its_kin_of_a_single_number(axis):
         check_gradients(lambda x, f=function: f(x, axis=axis), np.array(3.0), flat=True)
 
 
+@pytest.mark.parametrize("function", [np.var, np.std])
+def test_complex_numbers_have_no_variance_here(function):
+    with pytest.raises(TypeError, match="only real numbers have a variance or a norm here, not complex128"):
+        function(mg.tensor(np.array([1j, 1])))
+
+
 def test_the_median_of_integers_is_a_float():
     for n in (3, 4):
         x = np.arange(n)
