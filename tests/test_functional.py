@@ -219,16 +219,24 @@ def test_one_hot():
 
 def test_batch_norm_moves_the_running_statistics():
     x = A(5, 3)
-    mean, var = np.zeros(3), np.ones(3)
+    mean, var = np.full(3, 3.0), np.full(3, 2.0)
     F.batch_norm(x, mean, var, training=True, momentum=0.1)
-    np.testing.assert_allclose(mean, 0.1 * x.mean(0))
-    np.testing.assert_allclose(var, 0.9 + 0.1 * x.var(0, ddof=1))
+    np.testing.assert_allclose(mean, 2.7 + 0.1 * x.mean(0))
+    np.testing.assert_allclose(var, 1.8 + 0.1 * x.var(0, ddof=1))
     kept = mean.copy(), var.copy()
     y = F.batch_norm(x, mean, var)
     np.testing.assert_allclose(y, (x - mean) / np.sqrt(var + 1e-5))
     np.testing.assert_array_equal(mean, kept[0])
     np.testing.assert_array_equal(var, kept[1])
     np.testing.assert_allclose(F.batch_norm(x), F.batch_norm(x, training=True))
+
+
+@pytest.mark.parametrize("what", ["running_mean", "running_var"])
+def test_running_statistics_are_written_into_so_they_are_arrays(what):
+    statistics = {"running_mean": np.zeros(3), "running_var": np.ones(3)}
+    for wrong, shown in (([0.0] * 3, r"\[0.0, "), (mg.zeros(3), "Tensor|tensor"), (np.zeros(3, int), "int|array")):
+        with pytest.raises(TypeError, match=f"batch_norm: {what} must be a floating-point ndarray, not .*({shown})"):
+            F.batch_norm(A(5, 3), **statistics | {what: wrong}, training=True)
 
 
 def test_batch_norm_in_evaluation_has_the_right_gradients():

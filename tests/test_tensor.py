@@ -102,6 +102,7 @@ def test_creation_helpers():
     assert mg.arange(3).dtype == np.int64
     assert mg.arange(0.0, 1.0, 0.5).data.tolist() == [0.0, 0.5]
     assert mg.arange(0.0, 1.0, 0.5).dtype == np.float32
+    assert mg.arange(10**12, 10**12 + 4, 2).tolist() == [10**12, 10**12 + 2]
     assert [mg.arange(2.0, dtype=dtype).dtype for dtype in (np.float64, np.int16)] == [np.float64, np.int16]
     assert mg.eye(2, 3).data.tolist() == [[1, 0, 0], [0, 1, 0]]
     x = mg.ones(2, 2, dtype=np.float64)

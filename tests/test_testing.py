@@ -133,6 +133,8 @@ def test_bad_arguments():
         check_gradients(np.sin, X, method="exact")
     with pytest.raises(TypeError, match="for functions there is check_gradients"):
         check_layer(np.sin, X)
+    with pytest.raises(ValueError, match="check_gradients: rtol must be a positive number, not 0"):
+        check_gradients(np.sin, X, rtol=0)
     for order in (0, 10, 1.5):
         with pytest.raises((ValueError, TypeError), match="check_layer: order must be"):
             check_layer(nn.Linear(3, 2), X, order=order)

@@ -290,3 +290,11 @@ def test_a_rule_of_ones_own_is_not_taken_for_the_product_whose_name_it_has():
     why = mg.explain(np.sum(multiply(x, y))).why(x, 0)
     assert why.terms[0].local == 10
     assert why.terms[0].local_name == ""
+
+
+def test_a_local_derivative_is_exact_to_the_digits_shown():
+    """It is computed in float64, whatever the graph was computed in."""
+    x = mg.tensor(0.1, requires_grad=True)
+    assert x.dtype == np.float32
+    (term,) = mg.explain(np.sin(x)).why(x).terms
+    assert abs(term.local - np.cos(float(np.float32(0.1)))) < 1e-14

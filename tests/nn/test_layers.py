@@ -310,8 +310,27 @@ X = np.ones((2, 3), np.float32)
         (lambda: nn.Embedding(3, 2)([0.5]), TypeError, "ids must be integers, not float64"),
         (lambda: nn.Embedding(3, 2, padding_idx=3), ValueError, "padding_idx=3 is no id"),
         (lambda: nn.MultiHeadAttention(5, 2), ValueError, "embed_dim=5 cannot be cut into num_heads=2 equal parts"),
+        (
+            lambda: nn.MultiHeadAttention(4, 2, dropout=2),
+            ValueError,
+            "MultiHeadAttention: dropout: a probability lies between 0 and 1, not 2",
+        ),
+        (lambda: nn.BatchNorm1d(3, affine="no"), TypeError, "BatchNorm1d: affine must be True or False, not 'no'"),
+        (lambda: nn.Sequential(nn.ReLU(), 3), TypeError, r"Sequential: layers\[1\] must be a function, not 3"),
+        (
+            lambda: nn.Linear(3, 2).requires_grad_("no"),
+            TypeError,
+            "requires_grad_: requires_grad must be True or False, not .no.",
+        ),
+        (lambda: nn.init.uniform_(mg.zeros(2), "low"), TypeError, "uniform_: a must be a finite number, not 'low'"),
+        (lambda: nn.init.uniform_(mg.zeros(2, dtype=int)), TypeError, "uniform_"),
         (lambda: nn.MultiHeadAttention(4, 2)(X), ValueError, r"query must be \(batch, tokens, 4\), got \(2, 3\)"),
         (lambda: nn.MultiHeadAttention(4, 2)(A(2, 3, 4), A(1, 3, 4)), ValueError, "must agree in the batch"),
+        (
+            lambda: nn.MultiHeadAttention(4, 2)(A(2, 3, 4), A(2, 5, 4), A(2, 5, 3)),
+            ValueError,
+            r"MultiHeadAttention: value must be \(batch, tokens, 4\), got \(2, 5, 3\)",
+        ),
         (
             lambda: nn.MultiHeadAttention(4, 2)(mg.randn(2, 3, 4), mask=np.ones((3, 3))),
             TypeError,

@@ -341,3 +341,12 @@ def test_a_tie_to_a_parameter_that_no_optimiser_holds_is_refused():
     b.weight.data = a.weight.data
     optimizer.step()  # b shows what the optimiser changes in place
     assert b.weight.data is a.weight.data
+
+
+def test_what_is_put_among_the_groups_must_be_one():
+    a = ones()
+    a.grad = np.ones(a.shape)
+    optimizer = optim.SGD([a])
+    optimizer.param_groups.append([ones()])
+    with pytest.raises(TypeError, match=r"SGD: group 1 must be a dict \{'params': \[\.\.\.\], \.\.\.\}, not \["):
+        optimizer.step()
