@@ -1,5 +1,6 @@
 """`python -m minigrad.explain`: what it works out, and what it does not run."""
 
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -252,3 +253,22 @@ def test_functions_are_listed(capsys):
     assert main(["--functions"]) == 0
     assert set(capsys.readouterr().out.split()) == set(FUNCTIONS)
     assert mg.functional.relu is FUNCTIONS["relu"]
+
+
+def test_values_may_be_written_as_tuples(capsys):
+    assert main(["sum(x * x)", "x=(3, 4)"]) == 0
+    assert "x  [6, 8]" in capsys.readouterr().out
+
+
+def test_a_longer_expression_is_not_read():
+    longest = "-x".ljust(10_000)
+    assert evaluate(longest, {"x": leaf(1.0)}).item() == -1
+    with pytest.raises(ValueError, match="an expression of 10001 letters: at most 10000"):
+        evaluate(longest + " ", {"x": leaf(1.0)})
+
+
+def test_a_terminal_without_the_signs_gets_others():
+    command = [sys.executable, "-m", "minigrad.explain", "tanh(w * x)", "w=1", "x=2"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "? w: " in done.stdout

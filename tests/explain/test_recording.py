@@ -405,3 +405,9 @@ def test_a_gradient_that_cancels_to_its_rounding_is_not_apart():
     )
     explanation = mg.explain(np.sum(model(rng.standard_normal((8, 3)).astype(np.float32)) ** 2))
     assert "apart, though" not in str(explanation.finite_differences())
+
+
+@pytest.mark.parametrize("inputs", [3, "x", {1.5}])
+def test_inputs_that_are_no_tensors_are_refused(inputs):
+    with pytest.raises(TypeError, match="explain: inputs must be Tensors, or a dict of them by name, not"):
+        mg.explain(leaf(1.0) * 2, inputs)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad import nn
 from minigrad.explain.recording import short
 from minigrad.explain.text import shown, summary
 from models import SequenceClassifier
@@ -140,3 +141,16 @@ def test_of_a_large_model_each_module_is_a_line_that_can_be_opened():
     assert "self_attention: upstream" in opened
     with pytest.raises(ValueError, match="text: module must be .*'encoder.layers.5.*, not 'decoder'"):
         explanation.text("decoder")
+
+
+@pytest.mark.parametrize("operations", [60, 61])
+def test_a_graph_is_folded_from_61_operations_on(operations):
+    class Many(nn.Module):
+        def forward(self, x):
+            for _ in range(operations):
+                x = np.tanh(x)
+            return x
+
+    with mg.debug():
+        y = nn.Sequential(Many())(leaf(0.5))
+    assert ("tanh(t58)" in mg.explain(y).text()) == (operations == 60)
