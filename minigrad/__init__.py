@@ -14,12 +14,6 @@ from minigrad import nn as nn
 from minigrad import optim as optim
 from minigrad import rules as rules
 from minigrad import testing as testing
-from minigrad.autograd import enable_grad as enable_grad
-from minigrad.autograd import implements as implements
-from minigrad.autograd import is_grad_enabled as is_grad_enabled
-from minigrad.autograd import no_grad as no_grad
-from minigrad.autograd import rule as rule
-from minigrad.autograd import shared as shared
 from minigrad.checkpoint import checkpoint as checkpoint
 from minigrad.creation import arange as arange
 from minigrad.creation import default_generator as default_generator
@@ -36,7 +30,13 @@ from minigrad.creation import zeros_like as zeros_like
 from minigrad.debug import debug as debug
 from minigrad.explain import explain as explain
 from minigrad.functional import safe_where as safe_where
+from minigrad.modes import enable_grad as enable_grad
+from minigrad.modes import is_grad_enabled as is_grad_enabled
+from minigrad.modes import no_grad as no_grad
 from minigrad.profiler import profile as profile
+from minigrad.rule import implements as implements
+from minigrad.rule import rule as rule
+from minigrad.rule import shared as shared
 from minigrad.rules.indexing import index_add as index_add
 from minigrad.rules.indexing import index_update as index_update
 from minigrad.serialization import load as load

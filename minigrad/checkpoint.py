@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from minigrad.autograd import (
-    Node,
-    Pullback,
-    Rule,
-    Vertex,
-    enable_grad,
-    history,
-    hung_on,
-    is_grad_enabled,
-    leading_to,
-    no_grad,
-    propagate,
-    recomputing,
-    shared,
-    stamps,
-    vertex,
-)
+from minigrad.autograd import backward_through, needed_vertices
 from minigrad.creation import default_generator
-from minigrad.guard import Snapshot, noted
+from minigrad.graph import Node, Pullback, Vertex, stamps, tensor_of, toposort, vertex
+from minigrad.guard import Snapshot, snapshot
+from minigrad.modes import enable_grad, is_grad_enabled, no_grad
+from minigrad.rule import Rule, shared
 from minigrad.tensor import Tensor, detached
+
+
+class _Local(threading.local):
+    recomputing = False
+
+
+_local = _Local()
+
+
+def is_recomputing() -> bool:
+    """Whether this thread runs a function again only for its gradient: then nothing is to be counted twice."""
+    return _local.recomputing
 
 
 def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
@@ -54,11 +54,11 @@ def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
     def again() -> tuple[Tensor, list[Node]]:
         generator = default_generator().bit_generator
         now, generator.state = generator.state, state
+        before, _local.recomputing = _local.recomputing, True
         try:
-            with recomputing():
-                repeated, nodes, ends_again = _run(f, inputs)
+            repeated, nodes, ends_again = _run(f, inputs)
         finally:
-            generator.state = now
+            generator.state, _local.recomputing = now, before
         same_ends = list(map(id, ends_again)) == list(map(id, ends))  # == of Tensors compares their elements
         same_result = np.array_equal(repeated._array, result, equal_nan=True)
         if not same_ends or not same_result or _done(nodes, ends) != done:
@@ -83,7 +83,8 @@ def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
                 )
             targets = {v: given.get(v) for v in ends}
             with enable_grad() if record else no_grad():
-                return propagate(nodes, {vertex(repeated): g}, targets, leading_to(targets, nodes), record, record)
+                needed = needed_vertices(targets, nodes)
+                return backward_through(nodes, {vertex(repeated): g}, targets, needed, record, record)
 
         return tuple(lambda g, v=v: gradients(g)[v] for v in ends)
 
@@ -92,7 +93,7 @@ def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
     node = Node(rule, ends, {}, pullbacks(), result)
     node.snapshots = _snapshots(nodes)
     node.memory = value.node.memory if value.node is not None else None
-    return hung_on(result, node)
+    return tensor_of(node, result)
 
 
 def _snapshots(nodes: list[Node]) -> list[Snapshot]:
@@ -102,7 +103,7 @@ def _snapshots(nodes: list[Node]) -> list[Snapshot]:
         for v in n.inputs:
             array = detached(v)
             if isinstance(array, np.ndarray) and id(array) not in found:
-                found[id(array)] = noted(array)
+                found[id(array)] = snapshot(array)
     return list(found.values())
 
 
@@ -132,7 +133,7 @@ def _run(f: Callable[..., Tensor], inputs: tuple[Any, ...]) -> tuple[Tensor, lis
         value = f(*inputs)
     if not isinstance(value, Tensor):
         raise TypeError(f"checkpoint: the function returned {type(value).__name__}, not a Tensor")
-    nodes = history([vertex(value)], since)
+    nodes = toposort([vertex(value)], since)
     inside = set(nodes)
     ends = dict.fromkeys(v for n in nodes for v in n.inputs if isinstance(v, (Node, Tensor)) and v not in inside)
     return value, nodes, list(ends)

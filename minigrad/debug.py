@@ -7,20 +7,23 @@ every value and every gradient is looked at as it is made.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable
 from contextlib import ContextDecorator
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from minigrad import guard
-from minigrad.autograd import Rule
+from minigrad.graph import Node
 from minigrad.optim.optimizers import Optimizer
+from minigrad.rule import Rule
 from minigrad.tensor import Array, Tensor, detached
-from minigrad.watch import Made, Watcher, module_path, parameter_name, shown, source
+from minigrad.trace import Made, Tracer, module_path, parameter_name, stands_before
 
 
 class debug(ContextDecorator):  # noqa: N801  a keyword rather than a class, as no_grad is
@@ -59,6 +62,28 @@ class debug(ContextDecorator):  # noqa: N801  a keyword rather than a class, as 
             watch.stop()
 
 
+class Place(NamedTuple):
+    """Where an operation was called: a line of the user's program, and the path of a module, "" outside of any."""
+
+    file: str
+    line: int
+    module: str
+
+    def __str__(self) -> str:
+        return f"{Path(self.file).name}:{self.line}" + (f", {self.module}" if self.module else "")
+
+
+_LIBRARIES = tuple(str(Path(file).parent) + os.sep for file in (__file__, np.__file__))
+
+
+def place() -> Place:
+    """The innermost line outside of this package and of NumPy that led here, and the module that is being called."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_LIBRARIES):
+        frame = frame.f_back
+    return Place(frame.f_code.co_filename, frame.f_lineno, module_path())
+
+
 class _Local(threading.local):
     def __init__(self) -> None:
         self.watching: list[_Watch | None] = []  # one for each `with` that this thread is in
@@ -70,62 +95,63 @@ _local = _Local()
 _at_first: weakref.WeakKeyDictionary[Optimizer, float] = weakref.WeakKeyDictionary()  # the largest of its parameters
 
 
-class _Watch(Watcher):
+class _Watch(Tracer):
     """Looks at what passes in one thread, or (None) in all of them."""
 
     def __init__(self, thread: int | None) -> None:
         self.thread = thread
         self.stepped: weakref.WeakSet[Optimizer] = weakref.WeakSet()
 
-    def _passes(self) -> bool:
-        return self.thread is not None and self.thread != threading.get_ident()
+    def start(self, everywhere: bool = False) -> None:
+        super().start(everywhere)
+        _watches.append(self)
 
-    def operation(self, rule: Rule, function: Callable[..., Made], inputs: Any, settings: dict[str, Any]) -> Made:
-        if self._passes():
-            return function(*inputs, **settings)
-        origin = *source(), module_path()  # for mg.explain
-        place = f"in {shown(*origin[:2])}" + (f", {origin[2]}" if origin[2] else "")
+    def stop(self) -> None:
+        super().stop()
+        _watches.remove(self)
+        if not _watches:
+            guard.asked_in.clear()
+
+    def recorded(self, node: Node) -> None:
+        node.made_at = place()
+
+    def operation(self, rule: Rule, run: Callable[..., Made], inputs: Any, settings: dict[str, Any]) -> Made:
+        here = f"in {place()}"
         with np.errstate(all="ignore"):  # what NumPy would warn of is reported here
-            value, pullbacks = function(*inputs, **settings)
+            value, pullbacks = run(*inputs, **settings)
         names = _names(rule, inputs)
         given = {name: np.asarray(detached(x)) for name, x in zip(names, inputs, strict=True) if x is not None}
         made = np.asarray(detached(value))
         numbers = [np.asarray(setting) for setting in settings.values() if isinstance(setting, float | np.ndarray)]
         if _first_made(made, [*given.values(), *numbers]):
             raise FloatingPointError(
-                f"{rule.name}, forward, {place}: made {_share(made)} out of {_ranges(given)}.\n"
+                f"{rule.name}, forward, {here}: made {_share(made)} out of {_ranges(given)}.\n"
                 + (_spoilt(given) or self._diverges() or _hint_forward(rule.name, made, given))
             )
 
         def watched(name: str, pullback: Callable[[Any], Any] | None) -> Any:
             if pullback is None or name not in given:
                 return None
-            held = [(x, _layout(x), guard.snapshot(x)) for x in guard.held(pullback) if x is not None]
+            held = [(x, _layout(x), guard.content(x)) for x in guard.arrays_in(pullback) if x is not None]
 
             def pull(g: Any) -> Any:
-                if self._passes():
+                if self.thread is not None and self.thread != threading.get_ident():
                     return pullback(g)
                 for x, layout, before in held:
                     if _layout(x) != layout or x.tobytes() != before:
                         which = next((f"its input {n}" for n, y in given.items() if y is x), "an array that it holds")
-                        raise guard.changed(f"{rule.name}, backward, {place}", which, x, "was changed")
+                        raise guard.changed(f"{rule.name}, backward, {here}", which, x, "was changed")
                 with np.errstate(all="ignore"):
                     h = pullback(g)
-                where = f"{rule.name}, backward, {place}"
+                where = f"{rule.name}, backward, {here}"
                 _check_gradient(where, name, made, given, detached(g), detached(h), self._diverges)
                 return h
 
-            pull.made_at = place  # type: ignore[attr-defined]
-            pull.origin = origin  # type: ignore[attr-defined]
-            pull.__wrapped__ = pullback  # type: ignore[attr-defined]
-            return pull
+            return stands_before(pullback, pull)
 
         return value, tuple(map(watched, names, pullbacks))
 
     def step(self, optimizer: Optimizer, step: Callable[[Optimizer], None]) -> None:
-        if self._passes():
-            step(optimizer)
-            return
         name, parameters = type(optimizer).__name__, optimizer._parameters()
         self.stepped.add(optimizer)
         if optimizer not in _at_first:
@@ -134,7 +160,7 @@ class _Watch(Watcher):
             for j, p in enumerate(group["params"]):
                 if p.grad is not None and not np.isfinite(p.grad._array).all():
                     raise FloatingPointError(
-                        f"{name}, step, in {shown(*source())}: the gradient of {_named(p)}, {p.dtype.name} {p.shape}, "
+                        f"{name}, step, in {place()}: the gradient of {_named(p)}, {p.dtype.name} {p.shape}, "
                         f"parameter {j} of group {i}, holds {_share(p.grad._array)}, and nothing was changed.\n"
                         "With forward and backward under mg.debug() too it is reported where it is made, unless a hook "
                         "or a write into .grad has made it."
@@ -146,7 +172,7 @@ class _Watch(Watcher):
             self.handed_out(p)
             if was_finite and not np.isfinite(p._array).all():
                 raise FloatingPointError(
-                    f"{name}, step, in {shown(*source())}: made {_share(p._array)} of {_named(p)}, of shape {p.shape}: "
+                    f"{name}, step, in {place()}: made {_share(p._array)} of {_named(p)}, of shape {p.shape}: "
                     "a smaller lr, or clip_grad_norm_"
                 )
 
@@ -164,11 +190,14 @@ class _Watch(Watcher):
                 )
         return ""
 
-    def handed_out(self, x: Tensor) -> None:
-        if not self._passes():
-            key = id(x._array)
-            gone = weakref.ref(x._array, lambda _: guard.asked_in.pop(key, None))
-            guard.asked_in[key] = gone, shown(*source())
+    def handed_out(self, tensor: Tensor) -> None:
+        key = id(tensor._array)
+        gone = weakref.ref(tensor._array, lambda _: guard.asked_in.pop(key, None))
+        file, line, _ = place()
+        guard.asked_in[key] = gone, f"{Path(file).name}:{line}"
+
+
+_watches: list[_Watch] = []  # that are running
 
 
 def _largest(p: Tensor) -> float:
@@ -276,4 +305,4 @@ def _hint_backward(made: Array, g: Array, h: Array) -> str:
 
 _everywhere = os.environ.get("MINIGRAD_DEBUG", "0") != "0"
 if _everywhere:
-    _Watch(None).start()
+    _Watch(None).start(everywhere=True)

@@ -10,7 +10,9 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 import numpy as np
 
-from minigrad.autograd import Pullback, Rule, grad, shared
+from minigrad.autograd import grad
+from minigrad.graph import Pullback
+from minigrad.rule import Rule, shared
 from minigrad.tensor import Tensor
 
 P = ParamSpec("P")

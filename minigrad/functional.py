@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minigrad import checks, guard
-from minigrad.autograd import Node, is_recomputing
+from minigrad.checkpoint import is_recomputing
 from minigrad.creation import generator
 from minigrad.definitions import Definition
+from minigrad.graph import Node
 from minigrad.rules.elementwise import astype
 from minigrad.rules.elementwise import erf as erf
 from minigrad.rules.elementwise import erfc as erfc
@@ -574,7 +575,7 @@ def one_hot(ids: ArrayLike | Tensor, num_classes: int) -> Tensor:
 def dropout_mask(shape: tuple[int, ...], p: float, rng: np.random.Generator | None, dtype: Any) -> Array:
     """What dropout multiplies with: 0 with probability p, else 1 / (1 − p)."""
     kept = generator("dropout", rng).random(shape, np.float32) >= p
-    return guard.own(np.asarray(np.multiply(kept, 1 / (1 - p) if p < 1 else 0.0, dtype=dtype)))
+    return guard.freeze(np.asarray(np.multiply(kept, 1 / (1 - p) if p < 1 else 0.0, dtype=dtype)))
 
 
 def dropout(x: X, p: float = 0.5, training: bool = True, rng: np.random.Generator | None = None) -> X:

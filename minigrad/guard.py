@@ -1,13 +1,13 @@
 """Arrays that are written into between forward and backward: noticed, so that no gradient is wrong in silence.
 
-When an operation is recorded, the bytes of those inputs are kept that somebody outside can write into: leaves, NumPy's
+When an operation is recorded, the bytes of those inputs are kept that external code can write into: leaves, NumPy's
 own arrays, views of them, and results whose `.data` was taken. What only the graph can reach needs no guard, so the
 parameters and the data of a training step are all there is to keep. Before anything is pulled back, the bytes are
 compared; where they differ and a pullback holds that memory, backward raises. (Read-only flags would miss views that
 are there already; version counters would miss what is written past the Tensor.)
 
 A node's `memory` says whose it is that came out: nobody else's (None), another node's, of whose result it is a view, or
-OUTSIDE's. Its `snapshots` are the arrays to compare. A linear rule needs none, and keeps its `value` for a replay.
+EXTERNAL. Its `snapshots` are the arrays to compare. A linear rule needs none, and keeps its `value` for a replay.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ import weakref
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from types import BuiltinFunctionType, CodeType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from minigrad import graph
+from minigrad.graph import Node
 from minigrad.tensor import Array, Tensor, owner
 
-if TYPE_CHECKING:
-    from minigrad.autograd import Node
-
-OUTSIDE: Any = object()  # stands for whoever is not the graph
+EXTERNAL: Any = object()  # stands for all code that is not the graph's
 Snapshot = tuple[Array, Any, tuple[int, ...], np.dtype[Any]]  # an array, and the bytes, shape and dtype that it had
 
 asked_in: dict[int, tuple[weakref.ref[Array], str]] = {}  # under debug: the line that last asked for an array
@@ -37,114 +36,119 @@ _SHARED = 4096  # bytes from which on what an array holds is kept once for all o
 class Bytes:
     """What a large array held: an object of its own, which is gone with the last graph that needs it."""
 
-    __slots__ = ("__weakref__", "held")
+    __slots__ = ("__weakref__", "content")
 
-    def __init__(self, held: bytes) -> None:
-        self.held = held
+    def __init__(self, content: bytes) -> None:
+        self.content = content
 
     def __eq__(self, now: object) -> bool:
-        return self.held == now
+        return self.content == now
 
 
-_kept: weakref.WeakValueDictionary[int, Bytes] = weakref.WeakValueDictionary()  # by the id of an array in a snapshot
+_large: weakref.WeakValueDictionary[int, Bytes] = weakref.WeakValueDictionary()  # by the id of an array in a snapshot
 
 
-def snapshot(array: Array) -> bytes | Bytes:
+def content(array: Array) -> bytes | Bytes:
     """What the array holds now; to be kept beside the array itself, so that its id is not another's."""
     now = array.tobytes()
     if len(now) < _SHARED:
         return now
-    known = _kept.get(id(array))
+    known = _large.get(id(array))
     if known is None or known != now:
-        known = _kept[id(array)] = Bytes(now)
+        known = _large[id(array)] = Bytes(now)
     return known
 
 
-def noted(array: Array) -> Snapshot:
+def snapshot(array: Array) -> Snapshot:
     """The array as it is now."""
-    return array, snapshot(array), array.shape, array.dtype
+    return array, content(array), array.shape, array.dtype
 
 
-_own: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()  # by id
+_frozen: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()  # by id
 
 
-def own(array: Array) -> Array:
-    """The array, made read-only: nobody outside has it, so no copy need be kept of what it holds."""
+def freeze(array: Array) -> Array:
+    """The array, made read-only: no external code has it, so no copy need be kept of what it holds."""
     array.setflags(write=False)
-    _own[id(array)] = array
+    _frozen[id(array)] = array
     return array
 
 
-def is_open(array: Array) -> bool:
-    """Whether somebody outside might write into the array: read-only says little, for there may be older views."""
-    return array.base is not None or array.flags.writeable or _own.get(id(array)) is not array
+def is_external(array: Array) -> bool:
+    """Whether external code might write into it: that it is read-only says little, for there may be older views."""
+    return array.base is not None or array.flags.writeable or _frozen.get(id(array)) is not array
 
 
-def watch(node: Node, outside: list[Array], inputs: Sequence[Any], value: Array) -> None:
-    """Note of a new node what must not be written into: of its inputs those from outside, and its settings."""
-    taken: list[Snapshot] = []
-    for array in outside:
-        # snapshot does the same, and takes half as long again
-        before = array.tobytes() if array.nbytes < _SHARED else snapshot(array)
-        taken.append((array, before, array.shape, array.dtype))
-    if node.settings:
+class ContentGuard(graph.Guard):
+    """Notes what external code could write into, and compares before gradients are pulled back."""
+
+    def recorded(self, node: Node, inputs: Sequence[Any], value: Array) -> None:
+        """Note what must not be written into: of the inputs those in reach of external code, and the settings."""
+        rule, taken = node.rule, []
+        for x, v in zip(inputs, node.inputs):  # noqa: B905  of each there is one
+            if type(v) is Node:
+                array: Any = x._array if v.memory is EXTERNAL else None
+            elif isinstance(v, Tensor):
+                array = v._array
+            else:
+                array = v if type(v) is np.ndarray and is_external(v) else None
+            if array is not None:
+                if rule.linear:
+                    node.value = value
+                    break
+                # content does the same, and takes half as long again
+                before = array.tobytes() if array.nbytes < _SHARED else content(array)
+                taken.append((array, before, array.shape, array.dtype))
         for setting in node.settings.values():
-            if isinstance(setting, np.ndarray) and is_open(setting):
-                taken.append(noted(setting))
-    node.snapshots = taken
-    base = value.base
-    if base is not None and node.rule.may_view:
+            if isinstance(setting, np.ndarray) and is_external(setting):
+                taken.append(snapshot(setting))
+        node.snapshots = taken or None
+        base = value.base
+        if base is not None and rule.may_view:
+            for x in inputs:
+                array = x._array if isinstance(x, Tensor) else x
+                # whoever can write into the one can write into the other; NumPy's views of views have one base, mostly
+                if array is base or getattr(array, "base", None) is base or owner(array) is owner(value):
+                    made_by = x.node if isinstance(x, Tensor) else None
+                    node.memory = EXTERNAL if made_by is None or made_by.memory is EXTERNAL else made_by
+
+    def not_recorded(self, inputs: Sequence[Any], value: Array) -> None:
+        """The value may be a view of inputs that are recorded, and so in reach of external code."""
         for x in inputs:
-            array = x._array if isinstance(x, Tensor) else x
-            # whoever can write into the one can write into the other; NumPy's views of views have one base, mostly
-            if array is base or getattr(array, "base", None) is base or owner(array) is owner(value):
-                made_by = x.node if isinstance(x, Tensor) else None
-                node.memory = OUTSIDE if made_by is None or made_by.memory is OUTSIDE else made_by
+            if isinstance(x, Tensor) and x.node is not None and owner(x._array) is owner(value):
+                self.exposed(x.node, x._array)
 
+    def exposed(self, node: Node, array: Array) -> None:
+        """From now on a write into the array would be noticed, and into those of which it is a view."""
+        at: Any = node
+        while at is not None and at is not EXTERNAL and at.pullbacks is not None:
+            if at.memory is not EXTERNAL and isinstance(owner(array), np.ndarray):
+                array = owner(array)  # which is in reach as array.base
+            if not any(array is seen for seen, *_ in at.snapshots or ()):
+                at.snapshots = [*(at.snapshots or ()), snapshot(array)]
+            at.memory, at = EXTERNAL, at.memory
 
-def expose(node: Node | None, array: Array) -> None:
-    """Somebody outside gets hold of the array that a node made: from now on a write into it would be noticed."""
-    while node is not None and node is not OUTSIDE and node.pullbacks is not None:
-        if node.memory is not OUTSIDE and isinstance(owner(array), np.ndarray):
-            array = owner(array)  # which is in reach as array.base
-        if not any(array is seen for seen, *_ in node.snapshots or ()):
-            node.snapshots = [*(node.snapshots or ()), noted(array)]
-        whose, node.memory = node.memory, OUTSIDE
-        node = whose
+    def verify(self, nodes: Sequence[Node], create_graph: bool, needed: Container[Any] | None = None) -> None:
+        """Raise RuntimeError if an array has changed that a backward pass through these nodes needs.
 
-
-def expose_views(inputs: Sequence[Any], value: Array) -> None:
-    """The same of a result that is not recorded, and is a view of inputs that are."""
-    for x in inputs:
-        if isinstance(x, Tensor) and x.node is not None and owner(x._array) is owner(value):
-            expose(x.node, x._array)
-
-
-def verify(nodes: Sequence[Node], create_graph: bool, needed: Container[Any] | None = None) -> None:
-    """Raise RuntimeError if these nodes were freed, or an array has changed that a backward pass through them needs.
-
-    needed: the vertices whose gradients are pulled back, if not all are. create_graph: the values are needed, too.
-    """
-    harmless: set[int] = set()  # arrays that have changed, and that no pullback holds
-    for node in nodes:
-        if node.pullbacks is None:
-            raise RuntimeError(
-                f"the graph of {node.rule.name} has already been freed by a backward pass: "
-                "for a second one, call the first with retain_graph=True"
-            )
-        if not node.snapshots:
-            continue
-        for array, before, shape, dtype in node.snapshots:
-            same = array.tobytes() == before and array.shape == shape and array.dtype is dtype
-            if not same and id(array) not in harmless:
-                _refuse(node, array, nodes, create_graph, needed)
-                harmless.add(id(array))
-    if create_graph:
+        needed: the vertices whose gradients are pulled back, if not all are. create_graph: the values are needed, too.
+        """
+        harmless: set[int] = set()  # arrays that have changed, and that no pullback holds
         for node in nodes:
-            arrays = [array for array, *_ in node.snapshots or ()]
-            for v in node.inputs if not node.rule.linear else ():
-                if isinstance(v, Tensor) and not any(v._array is array for array in arrays):
-                    _refuse(node, v._array, nodes, create_graph, needed, "was put in the place of another")
+            for array, before, shape, dtype in node.snapshots or ():
+                same = array.tobytes() == before and array.shape == shape and array.dtype is dtype
+                if not same and id(array) not in harmless:
+                    _refuse(node, array, nodes, create_graph, needed)
+                    harmless.add(id(array))
+        if create_graph:
+            for node in nodes:
+                arrays = [array for array, *_ in node.snapshots or ()]
+                for v in node.inputs if not node.rule.linear else ():
+                    if isinstance(v, Tensor) and not any(v._array is array for array in arrays):
+                        _refuse(node, v._array, nodes, create_graph, needed, "was put in the place of another")
+
+
+graph.guard = ContentGuard()
 
 
 def _refuse(
@@ -160,8 +164,8 @@ def _refuse(
     if needs is None:
         return
     which = next((f"its input {name}" for name, x in _named(needs) if x is array), "an array in its graph")
-    made_at = next((f" {line}" for pull in needs.pullbacks or () if (line := getattr(pull, "made_at", ""))), "")
-    raise changed(needs.rule.name + made_at, which, array, what)
+    where = "" if needs.made_at is None else f" in {needs.made_at}"
+    raise changed(needs.rule.name + where, which, array, what)
 
 
 def changed(where: str, which: str, array: Array, what: str = "was written into") -> RuntimeError:
@@ -193,10 +197,10 @@ def _named(node: Node) -> Iterable[tuple[str, Any]]:
 
 def holds(pullbacks: Any, array: Array) -> bool:
     """Whether these functions close over memory of the array, at any depth, or over something that may hold it."""
-    return any(x is None or np.may_share_memory(x, array) for x in held(pullbacks))
+    return any(x is None or np.may_share_memory(x, array) for x in arrays_in(pullbacks))
 
 
-def held(pullbacks: Any) -> Iterator[Array | None]:
+def arrays_in(pullbacks: Any) -> Iterator[Array | None]:
     """The arrays that these functions close over, at any depth; None for something that may hold any array."""
     seen: set[int] = set()
     stack = [pullbacks]
@@ -214,9 +218,10 @@ def held(pullbacks: Any) -> Iterator[Array | None]:
         elif isinstance(x, dict):
             stack += x.values()
         elif inspect.isfunction(x):
-            stack.append(getattr(x, "__wrapped__", None))
-            if x.__module__ in ("minigrad.debug", "minigrad.profiler"):  # they only stand in front
+            if hasattr(x, "stands_before"):  # a tracer's
+                stack.append(x.stands_before)
                 continue
+            stack.append(getattr(x, "__wrapped__", None))
             codes = [x.__code__]
             for code in codes:  # grows while it is walked: functions inside of this one
                 codes += [part for part in code.co_consts if isinstance(part, CodeType)]

@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from minigrad import functional as F
-from minigrad.autograd import shared
+from minigrad.rule import shared
 from minigrad.rules.elementwise import erfc
 from minigrad.tensor import Array, detached
 

@@ -1,6 +1,6 @@
 """Where the time goes: each operation timed, forward and backward, by name and by module.
 
-While a profile runs, the functions of all rules stand behind a clock, and so do their pullbacks.
+A profile is a tracer of all threads, with a clock; the pullbacks of what is recorded meanwhile have one, too.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self
 
-from minigrad.autograd import Rule
 from minigrad.optim.optimizers import Optimizer
-from minigrad.watch import Made, Watcher, module_path
+from minigrad.rule import Rule
+from minigrad.trace import Made, Tracer, module_path, stands_before
 
 
 class Event(NamedTuple):
@@ -36,7 +36,7 @@ class Event(NamedTuple):
     thread: int
 
 
-class profile(Watcher):  # noqa: N801  a context manager, named as no_grad is
+class profile(Tracer):  # noqa: N801  a context manager, named as no_grad is
     """Times every operation inside of this `with`; printed, it is a table by operation and one by module.
 
     What was seen is in `events`; `trace(path)` writes it for chrome://tracing or ui.perfetto.dev. An operation's row
@@ -64,7 +64,7 @@ class profile(Watcher):  # noqa: N801  a context manager, named as no_grad is
             raise RuntimeError("another profile is running: one at a time")
         self._inside = _Inside()
         self._open = True
-        self.start()
+        self.start(everywhere=True)
         self._start = time.perf_counter()
         return self
 
@@ -93,19 +93,20 @@ class profile(Watcher):  # noqa: N801  a context manager, named as no_grad is
         self.events.append(Event(operation, direction, module, start, seconds, own, size, threading.get_ident()))
         return result
 
-    def operation(self, rule: Rule, function: Callable[..., Made], inputs: Any, settings: dict[str, Any]) -> Made:
+    def operation(self, rule: Rule, run: Callable[..., Made], inputs: Any, settings: dict[str, Any]) -> Made:
         module = module_path()
 
         def timed(pullback: Callable[[Any], Any] | None) -> Any:
+            if pullback is None:
+                return None
+
             def pull(g: Any) -> Any:
-                run = functools.partial(cast(Any, pullback), g)
-                return self._timed(rule.name, "backward", module, run) if self._open else run()
+                timed_run = functools.partial(pullback, g)
+                return self._timed(rule.name, "backward", module, timed_run) if self._open else timed_run()
 
-            if pullback is not None:
-                pull.__wrapped__ = pullback  # type: ignore[attr-defined]
-            return pullback and pull
+            return stands_before(pullback, pull)
 
-        value, pullbacks = self._timed(rule.name, "forward", module, lambda: function(*inputs, **settings))
+        value, pullbacks = self._timed(rule.name, "forward", module, lambda: run(*inputs, **settings))
         return value, tuple(map(timed, pullbacks))
 
     def step(self, optimizer: Optimizer, step: Callable[[Optimizer], None]) -> None:

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from array import array as typed_array
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from minigrad import checks
-
-if TYPE_CHECKING:
-    from minigrad.autograd import Hook, Hooks, Node
+from minigrad.modes import is_grad_enabled
+from minigrad.trace import threads
 
 Array = NDArray[Any]
+Hook = Callable[["Tensor"], "Tensor | None"]
 
 HANDLERS: dict[Any, Callable[..., Any]] = {}  # what each NumPy function does when one of its inputs is a Tensor
 
@@ -195,8 +195,8 @@ class Tensor(NDArrayOperatorsMixin):
     is_parameter = False  # nn.Parameter's is True
     _array: Array  # what `data` shows; the engine reads it here, 0.1 µs quicker
     _grad: Tensor | None  # likewise what `grad` shows
-    hooks: Hooks | None
-    node: Node | None
+    hooks: dict[int, Hook] | None
+    node: Any  # the graph.Node that made it
 
     def __init__(self, data: ArrayLike | Tensor, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor) and data.node is not None:
@@ -219,6 +219,8 @@ class Tensor(NDArrayOperatorsMixin):
 
         Backward raises RuntimeError where its gradients need values that have been changed since.
         """
+        if threads.tracer is not None:
+            threads.tracer.handed_out(self)
         if self.node is not None:
             self.node.expose(self._array)
         return self._array
@@ -505,7 +507,6 @@ def _one(args: tuple[Any, ...]) -> Any:
 
 def _write(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """function(*args, out=array) as of arrays, if its Tensors are constants: then the graph has nothing to follow."""
-    from minigrad.autograd import is_grad_enabled  # here, for the engine stands on this file
 
     def constants(x: Any) -> Any:
         if isinstance(x, Tensor):

@@ -14,9 +14,9 @@ import numpy as np
 
 from minigrad import checks
 from minigrad import strategies as strategies
-from minigrad.autograd import enable_grad
 from minigrad.autograd import grad as _grad
 from minigrad.creation import default_generator
+from minigrad.modes import enable_grad
 from minigrad.nn.module import Module
 from minigrad.tensor import Array, Tensor, as_array
 from minigrad.transforms import _leaves

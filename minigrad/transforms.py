@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from minigrad import checks
-from minigrad.autograd import enable_grad, history, is_grad_enabled, vertex
 from minigrad.autograd import grad as _grad
+from minigrad.graph import toposort, vertex
+from minigrad.modes import enable_grad, is_grad_enabled
 from minigrad.tensor import Tensor, as_array, needs_float
 
 Tree = Any  # a Tensor, or a tuple, list or dict of trees
@@ -78,7 +79,7 @@ def _scalar(y: Any) -> Tensor:
 def _is_part_of_more(ys: list[Tensor], inputs: list[Tensor]) -> bool:
     """Whether any leaf that these were made from is none of the inputs: their graph is then part of a larger one."""
     vertices = [vertex(y) for y in ys]
-    ends = [v for node in history(vertices) for v in node.inputs if isinstance(v, Tensor)]
+    ends = [v for node in toposort(vertices) for v in node.inputs if isinstance(v, Tensor)]
     ends += [v for v in vertices if isinstance(v, Tensor) and v.requires_grad]
     return not set(ends) <= set(map(vertex, inputs))
 

@@ -17,7 +17,7 @@ import numpy as np
 
 import minigrad as mg
 import minigrad.functional as F
-from minigrad.autograd import history
+from minigrad.graph import toposort
 
 TINY = 1e-30  # a complex step: its square is lost beside any value, so the imaginary part is an exact derivative
 STEP = 1e-5  # a real one, for the second derivative: its central difference is good to 1e-10 of the fifth derivative
@@ -941,7 +941,7 @@ class Ours:
         leaves = [self.values[i] for i, step in enumerate(program.steps) if step.op == "leaf"]
         if not all(r.requires_grad for r, _ in roots):
             return
-        nodes = history([r.node or r for r, _ in roots])
+        nodes = toposort([r.node or r for r, _ in roots])
         names = {node.rule.name for node in nodes} | {"multiply"}  # the roots are weighted
         try:
             self.differentiate(roots, leaves)

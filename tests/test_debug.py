@@ -11,8 +11,8 @@ import pytest
 
 import minigrad as mg
 import minigrad.functional as F
-from minigrad import guard, nn, optim, watch
-from minigrad.autograd import RULES
+from minigrad import guard, nn, optim, trace
+from minigrad.rule import RULES, Rule
 from models import Encoder
 
 
@@ -185,7 +185,8 @@ def test_nothing_is_left_of_it():
     assert array is x.data
     del array, x
     assert not guard.asked_in
-    assert not watch._plain
+    assert not trace._running
+    assert trace.threads.tracer is None
 
 
 def test_debug_and_profile_at_once():
@@ -260,11 +261,10 @@ def test_a_step_that_blows_up_is_reported():
 
 def test_checkpoints_leave_nothing_behind_under_debug():
     with mg.debug():
-        before = len(watch._plain) + len(watch._late)
         for _ in range(5):
             np.sum(mg.checkpoint(lambda x: np.exp(x), leaf([1]))).backward()
         gc.collect()
-        assert len(watch._plain) + len(watch._late) <= before + 1
+        assert not [x for x in gc.get_objects() if type(x) is Rule and x.name == "checkpoint"]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -311,7 +311,7 @@ def test_the_longest_path_is_the_name():
         model[0][0].bias.grad.data[...] = np.nan
         with pytest.raises(FloatingPointError, match=r"the gradient of layers\.0\.layers\.0\.bias of Sequential"):
             optimizer.step()
-    assert not watch._called
+    assert not trace._outermost
 
 
 def diverging(lr, make):

@@ -16,7 +16,8 @@ from tests.test_every_callable import INNER, public
 DEFAULTS = {
     "minigrad.keep_memory": {"keep": True},
     "minigrad.tensor": {"requires_grad": False},
-    "minigrad.rule": {"linear": False},
+    "minigrad.implements": {"override": False},
+    "minigrad.rule": {"linear": False, "override": False},
     "minigrad.arange": {"requires_grad": False},
     "minigrad.eye": {"dtype": np.float32, "requires_grad": False},
     "minigrad.full": {"requires_grad": False},

@@ -13,7 +13,7 @@ import pytest
 import minigrad as mg
 import minigrad.functional as F
 from minigrad import guard, nn, optim
-from minigrad.autograd import RULES
+from minigrad.rule import RULES
 
 from .rules.test_every_rule import SAMPLES, as_list, drawn
 
@@ -256,7 +256,7 @@ def test_a_hook_that_writes_in_the_middle_is_noticed():
 
 
 def test_arrays_of_one_operation_each_are_kept_once():
-    before = set(guard._kept)  # of graphs that other tests keep
+    before = set(guard._large)  # of graphs that other tests keep
     w = mg.tensor(np.ones((64, 64)), requires_grad=True)
     h = mg.ones(1, 64, requires_grad=True).astype(np.float64)
     for _ in range(20):
@@ -266,10 +266,10 @@ def test_arrays_of_one_operation_each_are_kept_once():
         kept.add(id(node.snapshots[0][1]))
         node = node.inputs[0]
     assert len(kept) == 1
-    assert len(set(guard._kept) - before) == 1
+    assert len(set(guard._large) - before) == 1
     del h, node, w
     gc.collect()
-    assert set(guard._kept) <= before
+    assert set(guard._large) <= before
 
 
 def test_nothing_is_kept_where_nothing_is_recorded():
@@ -475,13 +475,13 @@ def test_writing_through_an_augmented_assignment_of_data():
 
 
 def test_nothing_of_a_step_is_kept_after_it():
-    before = set(guard._kept)
+    before = set(guard._large)
     model = nn.Linear(64, 64)
     x = np.ones((256, 64), np.float32)
     loss = np.sum(model(x) ** 2)
-    assert not set(guard._kept) <= before
+    assert not set(guard._large) <= before
     loss.backward()
-    assert set(guard._kept) <= before
+    assert set(guard._large) <= before
 
 
 def test_a_view_of_ids_is_guarded_though_it_is_read_only():

@@ -8,8 +8,8 @@ import pytest
 import minigrad as mg
 import minigrad.functional as F
 from minigrad import nn, optim
-from minigrad.autograd import RULES
 from minigrad.definitions import DEFINITIONS
+from minigrad.rule import RULES
 from models import Encoder
 
 

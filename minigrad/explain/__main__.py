@@ -36,8 +36,8 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import functional as F
-from minigrad.autograd import history, vertex
 from minigrad.explain.recording import Explanation, record
+from minigrad.graph import toposort, vertex
 from minigrad.tensor import Tensor, detached
 
 MOST_LETTERS = 10_000  # of an expression
@@ -106,7 +106,7 @@ def evaluate(text: str, names: dict[str, Any]) -> Any:
             raise ValueError(_refused(statement))
     if not isinstance(value, Tensor) or not value.requires_grad:
         raise ValueError(f"{text[:80]!r} depends on none of the values given: write name=value for each name in it")
-    _few(len(history([vertex(value)])))  # a function may be several
+    _few(len(toposort([vertex(value)])))  # a function may be several
     return value
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.autograd import no_grad, unbroadcast
 from minigrad.explain.recording import Contribution, Explanation, Fault, Operation, Value
 from minigrad.explain.text import difference_table
 from minigrad.explain.why import widened
+from minigrad.graph import unbroadcast
+from minigrad.modes import no_grad
 from minigrad.rules.linear_algebra import cholesky
 from minigrad.tensor import Array, detached
 

@@ -16,23 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from minigrad import checks
-from minigrad.autograd import (
-    Node,
-    Rule,
-    added,
-    call_hooks,
-    enable_grad,
-    fit,
-    history,
-    leading_to,
-    no_grad,
-    seed_of,
-    vertex,
-)
+from minigrad import checks, graph
+from minigrad.autograd import initial_cotangent, pull, refuse_freed
 from minigrad.definitions import DEFINITIONS
-from minigrad.guard import verify
+from minigrad.graph import Node, Vertex, toposort, vertex
+from minigrad.modes import enable_grad, no_grad
 from minigrad.nn.module import Module
+from minigrad.rule import Rule
 from minigrad.tensor import Array, Tensor, detached, owner
 
 if TYPE_CHECKING:
@@ -429,9 +419,10 @@ def record(output: Tensor, inputs: Any, gradient: Any, scopes: Sequence[Mapping[
     """What `explain` does; scopes: where names of tensors are looked up."""
     given, targets = _targets(inputs)
     with no_grad():
-        seed = seed_of(output, gradient, False)
-        nodes = history([vertex(output)])
-        verify(nodes, True)  # strictly, for the values are shown, too
+        seed = initial_cotangent(output, gradient, False)
+        nodes = toposort([vertex(output)])
+        refuse_freed(nodes)
+        graph.guard.verify(nodes, True, None)  # strictly, for the values are shown, too
         names = _Names(given, scopes)
         values, operations = _forward(nodes, names)
         start = values.get(vertex(output))
@@ -442,11 +433,12 @@ def record(output: Tensor, inputs: Any, gradient: Any, scopes: Sequence[Mapping[
                 "explain: the forward pass, run again, gives another output: an array was written into since, or a "
                 "rule does something else when it is called again; explain before the optimiser's step"
             )
-        start.seed = seed
         for i, x in enumerate(targets or ()):
             if vertex(x) not in values:
                 raise ValueError(f"explain: the output does not depend on inputs[{i}]")
-        _backward(nodes, values, operations, output, seed, targets)
+        wanted = None if targets is None else {vertex(x): x for x in targets}
+        pull([output], [seed], wanted, retain_graph=True, create_graph=False, observer=_Observer(values))
+        start.seed = next(g for g in (start.before_hooks, start.gradient, seed) if g is not None)
     everything = {id(v): v for o in operations for v in o.inputs.values() if v is not None}
     everything |= {id(v): v for v in values.values()}
     made = sorted(everything.values(), key=lambda v: v.operation.number if v.operation else 0)
@@ -539,7 +531,7 @@ def _forward(nodes: list[Node], names: _Names) -> tuple[dict[Any, Value], list[O
         if array.base is not None and id(owner(array)) in outside:
             array = array.copy()
         settings = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in node.settings.items()}
-        file, line, module = _origin(node)
+        file, line, module = node.made_at or (None, None, "")
         arguments = [x.array if isinstance(v, Node | Tensor | np.ndarray) and x else v
                      for v, x in zip(node.inputs, inputs, strict=True)]  # fmt: skip
         output = Value(names.of(node, "t"), "result", array)
@@ -552,62 +544,30 @@ def _forward(nodes: list[Node], names: _Names) -> tuple[dict[Any, Value], list[O
     return values, operations
 
 
-def _origin(node: Node) -> tuple[str | None, int | None, str]:
-    """The file, the line and the module that `debug` noted at the pullbacks."""
-    for pull in node.pullbacks or ():
-        while pull is not None:
-            if hasattr(pull, "origin"):
-                return pull.origin  # type: ignore[no-any-return]
-            pull = getattr(pull, "__wrapped__", None)
-    return None, None, ""
+class _Observer:
+    """Notes at the values what the engine's backward pass tells."""
 
+    def __init__(self, values: dict[Any, Value]) -> None:
+        self.values = values
 
-def _backward(
-    nodes: list[Node],
-    values: dict[Any, Value],
-    operations: list[Operation],
-    output: Tensor,
-    seed: Array,
-    targets: list[Tensor] | None,
-) -> None:
-    """As `autograd.propagate`, keeping what passes."""
-    wanted = None if targets is None else {vertex(x) for x in targets}
-    needed = None if wanted is None else leading_to(wanted, nodes)
-    cotangents: dict[Any, Any] = {vertex(output): seed}
-    for node, operation in zip(reversed(nodes), reversed(operations), strict=True):
-        g = cotangents.get(node)
-        if g is None or (needed is not None and node not in needed):
-            continue
-        g = _settle(node, values[node], g.astype(node.dtype, copy=False))
-        if node.hooks:
-            verify(nodes[: operation.number], False)
-        assert node.pullbacks is not None  # verified
-        for position, (v, pullback) in enumerate(zip(node.inputs, node.pullbacks, strict=True)):
-            if not isinstance(v, Node | Tensor) or pullback is None or (needed is not None and v not in needed):
-                continue
-            pulled = np.asarray(pullback(g))
-            to = values[v]
-            h = pulled if pulled.shape == v.shape else fit(pulled, v.shape, node)
-            h = h.astype(v.dtype, copy=False)
-            others = cotangents.get(v)
-            cotangents[v] = total = h if others is None else np.asarray(added(others, h))
-            contribution = Contribution(operation, position, to, pulled, _summed(pulled.shape, v.shape), h, total)
-            operation.contributions.append(contribution)
-            to.contributions.append(contribution)
-    for v, g in cotangents.items():
-        if isinstance(v, Tensor) and (wanted is None or v in wanted):
-            _settle(v, values[v], g.astype(v.dtype, copy=False))
-    for value in values.values():
+    def contributed(self, node: Node, place: int, pulled: Any, h: Array, total: Any) -> None:
+        operation, to = self.values[node].operation, self.values[node.inputs[place]]
+        assert operation is not None  # of a node's value there is one
+        pulled = np.asarray(detached(pulled))
+        axes = _summed(pulled.shape, to.array.shape)
+        contribution = Contribution(
+            operation, place, to, pulled, axes, np.asarray(detached(h)), np.asarray(detached(total))
+        )
+        operation.contributions.append(contribution)
+        to.contributions.append(contribution)
+
+    def complete(self, v: Vertex, before_hooks: Any, g: Any) -> None:
+        value = self.values[v]
+        value.gradient = np.asarray(detached(g))
+        if v.hooks:
+            value.before_hooks = np.asarray(before_hooks)
         for waiting, contribution in enumerate(reversed(value.contributions)):
             contribution.waiting = waiting
-
-
-def _settle(v: Node | Tensor, value: Value, g: Array) -> Array:
-    """The gradient is complete: hooks see it, and what they make of it is passed on."""
-    value.gradient = g
-    if v.hooks:
-        value.before_hooks, value.gradient = g, call_hooks(v, g)
-    return value.gradient
 
 
 def _summed(shape: tuple[int, ...], to: tuple[int, ...]) -> tuple[int, ...]:

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigrad import checks
-from minigrad.autograd import enable_grad, grad, no_grad
+from minigrad.autograd import grad
 from minigrad.explain.recording import Contribution, Operation, Value, entry, legible
 from minigrad.functional import linear
+from minigrad.modes import enable_grad, no_grad
 from minigrad.rules.elementwise import multiply
 from minigrad.rules.linear_algebra import matmul
 from minigrad.tensor import Array, Tensor, detached

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from minigrad import functional as F
-from minigrad.autograd import Rule
 from minigrad.explain.recording import Contribution, Operation, Value, entry
 from minigrad.explain.why import local_derivatives
+from minigrad.rule import Rule
 from minigrad.rules import elementwise, indexing, linear_algebra, reductions, shapes
 
 MOST_VISITED = 64  # entries on the way

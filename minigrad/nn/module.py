@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from minigrad import checks
+from minigrad import checks, trace
 from minigrad.tensor import Array, Tensor, detached
 
 
@@ -74,6 +74,8 @@ class Module:
         try:
             if not self._was_called:
                 _before_the_first_call(self)
+            if trace.threads.tracer is not None:
+                return trace.call(self, *args, **kwargs)
             return self.forward(*args, **kwargs)
         except (TypeError, ValueError, IndexError) as error:
             _name_module(error, self)

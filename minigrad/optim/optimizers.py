@@ -20,8 +20,9 @@ import numpy as np
 from numpy.lib import array_utils
 
 from minigrad import checks
-from minigrad.autograd import Stray, hold, take_strays
+from minigrad.optim.strays import Stray, hold, take_strays
 from minigrad.tensor import Array, Tensor
+from minigrad.trace import threads
 
 _NO_LIST = (np.ndarray, dict, set, frozenset, str)  # what can be iterated over, and gives no parameters in an order
 _CHUNK = 1 << 17  # numbers updated at a time, which stay in the cache: 1.5 times as fast for 4.7 million of them
@@ -288,6 +289,13 @@ class Optimizer:
 
     def step(self) -> None:
         """Change each parameter that has a gradient."""
+        tracer = threads.tracer
+        if tracer is None:
+            self._step()
+        else:
+            tracer.step(self, Optimizer._step)
+
+    def _step(self) -> None:
         parameters = self._parameters()
         if strays := take_strays(parameters):
             self._warn_of_strays(strays)
@@ -298,7 +306,7 @@ class Optimizer:
                     f"{type(self).__name__}: no parameter has a gradient, so this step changes nothing: call "
                     "loss.backward() before it (and zero_grad() before that)",
                     RuntimeWarning,
-                    stacklevel=2,
+                    stacklevel=3,
                 )
         options = {id(group): self._options(group) for group in self.param_groups}
         gathered = [(group, buffer, *buffer.gather()) for group, buffer in self.buffers]  # all fit, or nothing changes
@@ -327,7 +335,7 @@ class Optimizer:
                 f"{there[0].shape}: pass them to the optimiser, as optimizer.add_param_group does, or freeze them: "
                 "p.requires_grad = False",
                 RuntimeWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         if gone and gone not in self._told:
             self._told.add(gone)
@@ -335,7 +343,7 @@ class Optimizer:
                 f"{name}: {len(gone)} parameters that have got a gradient are gone, and no optimiser held them, the "
                 f"first of shape {gone[0]}: make layers in __init__, not in forward",
                 RuntimeWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def _update(self, group: dict[str, Any], p: Array, g: Array, step: int, *memories: Array) -> None:

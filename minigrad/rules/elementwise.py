@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.autograd import implements, rule
+from minigrad.rule import implements, rule
 from minigrad.tensor import Array, Tensor, detached, needs_float
 
 _BOTH = (lambda g: g, lambda g: g)

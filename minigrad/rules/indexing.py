@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import checks
-from minigrad.autograd import FIXED, Rule, implements, rule
+from minigrad.rule import FIXED, Rule, implements, rule
 from minigrad.rules.reductions import is_only_axis
 from minigrad.tensor import Array, Tensor, as_array, beside
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import checks
-from minigrad.autograd import implements, rule, shared
+from minigrad.rule import implements, rule, shared
 from minigrad.tensor import beside, detached
 
 # ---- products --------------------------------------------------------------------------------------------------------

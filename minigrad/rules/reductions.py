@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import checks
-from minigrad.autograd import implements, rule
+from minigrad.rule import implements, rule
 from minigrad.tensor import Tensor, as_array, detached
 
 Axis = int | tuple[int, ...] | None

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from minigrad import checks
-from minigrad.autograd import implements, rule, unbroadcast
+from minigrad.graph import unbroadcast
+from minigrad.rule import implements, rule
 from minigrad.rules.reductions import is_only_axis
 from minigrad.tensor import beside
 

@@ -3,12 +3,14 @@
 import copy
 import gc
 import warnings
+import weakref
 
 import numpy as np
 import pytest
 
 import minigrad as mg
 from minigrad import nn, optim
+from minigrad.optim import strays
 
 X = mg.ones(4, 2)
 
@@ -223,7 +225,7 @@ def test_nothing_is_kept_of_passes_without_a_step():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         np.sum(net(X)).backward()
-        gone = [mg.autograd.weakref.ref(p) for p in net.head.parameters()]
+        gone = [weakref.ref(p) for p in net.head.parameters()]
         net.head = nn.Linear(3, 1)
         gc.collect()
         assert [reference() for reference in gone] == [None, None]
@@ -231,4 +233,4 @@ def test_nothing_is_kept_of_passes_without_a_step():
             np.sum(nn.Linear(3, 1)(net.body(X))).backward()
             np.sum(net(X)).backward()
             np.sum(nn.Linear(2, 1)(X)).backward()
-        assert len(mg.autograd._local.strays) == 2
+        assert len(strays._local.strays) == 2

@@ -15,8 +15,8 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from minigrad.autograd import Rule
 from minigrad.explain.exercises.catalogue import EXERCISES, Exercise
+from minigrad.rule import Rule
 
 SECONDS = 60  # that a check may take; most take 1 to 4
 NAMES = tuple(exercise.name for exercise in EXERCISES)

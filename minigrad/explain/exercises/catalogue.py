@@ -16,7 +16,8 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from minigrad import functional as F
-from minigrad.autograd import Rule, grad
+from minigrad.autograd import grad
+from minigrad.rule import Rule
 from minigrad.tensor import Array, Tensor
 
 NUMBERS = (1.0, 2.0, 3.0, -1.0, 0.5, -2.0, 0.0, -0.5, 1.5)  # simple ones first, as failing inputs shrink towards them

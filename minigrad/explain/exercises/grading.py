@@ -22,8 +22,9 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from minigrad.autograd import Rule, grad
+from minigrad.autograd import grad
 from minigrad.explain.exercises.catalogue import Draw, Exercise, Mistake
+from minigrad.rule import Rule
 from minigrad.tensor import Array, Tensor
 from minigrad.testing import _difference
 

@@ -1,0 +1,234 @@
+"""The engine's one idea: applying a rule makes a Node, and gradients are pulled back through the nodes, youngest first.
+
+A rule returns its value and, for each input, a pullback: the function that turns a gradient of the value into one of
+that input. A node keeps the pullbacks and where its inputs came from. It is younger than they are, so when nodes are
+visited from the youngest to the oldest, every gradient is complete before it is passed on. Broadcasting is undone
+here and nowhere else.
+
+To differentiate a gradient the rules are run again, on Tensors instead of arrays: the same NumPy code then records
+itself. Stored pullbacks close over arrays, so they could not tell how they depend on the inputs.
+
+How a function becomes a rule is in rule.py, what users call in autograd.py, what protects in guard.py.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from minigrad.modes import is_grad_enabled
+from minigrad.tensor import Array, Tensor, needs_float, wrapped
+from minigrad.trace import threads
+
+Pullback = Callable[[Any], Any]
+
+stamps = itertools.count()
+
+
+class Node:
+    """One application of a rule: what went in, and how a gradient of what came out is pulled back.
+
+    inputs: for each input the vertex that it came from (the node that made it, or the leaf itself), or the array or
+    number itself where no gradient is wanted. pullbacks: one for each input; None once the node has been freed.
+    stamp: grows with every node, so sorting by it is a topological order.
+    hooks, made_at, memory, snapshots, value: what autograd.py, trace.py and guard.py note here.
+    """
+
+    __slots__ = (
+        "dtype", "hooks", "inputs", "made_at", "memory", "pullbacks", "rule", "settings", "shape", "snapshots", "stamp",
+        "value",
+    )  # fmt: skip
+
+    def __init__(
+        self, rule: Any, inputs: Sequence[Any], settings: dict[str, Any], pullbacks: Any, value: Array
+    ) -> None:
+        self.rule, self.inputs, self.settings, self.pullbacks = rule, inputs, settings, pullbacks
+        self.shape, self.dtype = value.shape, value.dtype
+        if self.dtype.kind != "f":
+            needs_float(f"the gradient of {rule.name}", self.dtype)
+        self.stamp = next(stamps)
+        nothing: Any = None
+        self.hooks = self.made_at = self.memory = self.snapshots = self.value = nothing
+
+    def expose(self, array: Array) -> None:
+        """External code gets the array that came out, and may write into it."""
+        guard.exposed(self, array)
+
+    def free(self) -> None:
+        self.pullbacks = self.memory = self.snapshots = self.value = None
+        self.inputs, self.settings = (), {}
+
+
+Vertex = Node | Tensor  # what a gradient arrives at: a node, or a leaf that requires one
+
+
+def vertex(x: Tensor) -> Vertex:
+    """Where the gradient of this tensor arrives."""
+    return x.node or x
+
+
+class Guard:
+    """What a layer over the graph is told; guard.py puts its own in the place of this one, which does nothing."""
+
+    def recorded(self, node: Node, inputs: Sequence[Any], value: Array) -> None:
+        """A node was made: of these inputs, this value."""
+
+    def not_recorded(self, inputs: Sequence[Any], value: Array) -> None:
+        """Outside of the graph a value was made, of inputs in it, whose memory it may share."""
+
+    def exposed(self, node: Node, array: Array) -> None:
+        """External code gets the array that this node made."""
+
+    def verify(self, nodes: Sequence[Node], create_graph: bool, needed: Any) -> None:
+        """Gradients are to be pulled back through these nodes: raise if they would be wrong."""
+
+
+guard = Guard()
+
+# ---- forward: recording ----------------------------------------------------------------------------------------------
+
+PLAIN = frozenset((np.ndarray, float, int, bool, type(None)))
+
+
+def recorder(rule: Any) -> Callable[..., Any]:
+    """The function that applies a rule to arrays and Tensors, and records it where a gradient is wanted."""
+    arity = rule.arity
+
+    def apply(*inputs: Any, **settings: Any) -> Any:
+        if settings or len(inputs) != arity:
+            inputs, settings = rule.bind(inputs, settings)
+        for x in inputs:
+            if isinstance(x, Tensor):
+                break
+        else:
+            return rule.of_arrays(inputs, settings)
+        arrays: list[Any] = []
+        vertices: list[Any] = []
+        wanted = False
+        for x in inputs:
+            if isinstance(x, Tensor):
+                array = x._array
+                if x._requires_grad:
+                    wanted = True
+                    vertices.append(x.node or x)
+                else:
+                    vertices.append(array)
+            else:
+                array = x if type(x) in PLAIN else rule.operand(x, inputs)
+                vertices.append(array)
+            arrays.append(array)
+        tracer = threads.tracer
+        if tracer is None:
+            value, pullbacks = rule.checked(rule.function(*arrays, **settings), arrays)
+        else:
+            value, pullbacks = rule.checked(tracer.operation(rule, rule.function, arrays, settings), arrays)
+        result = wrapped(value)
+        if wanted and is_grad_enabled():
+            result.node = node = Node(rule, vertices, settings, pullbacks, value)
+            result._requires_grad = True
+            guard.recorded(node, inputs, value)
+            if tracer is not None:
+                tracer.recorded(node)
+        elif wanted and value.base is not None:
+            guard.not_recorded(inputs, value)
+        return result
+
+    return apply
+
+
+# ---- backward: pulling gradients back --------------------------------------------------------------------------------
+
+
+def toposort(vertices: Iterable[Vertex], since: int = -1) -> list[Node]:
+    """The nodes made after the stamp `since` that lead to these vertices, oldest first, each once."""
+    seen = {v for v in vertices if type(v) is Node and v.stamp > since}
+    stack = list(seen)
+    while stack:
+        for v in stack.pop().inputs:
+            if type(v) is Node and v not in seen and v.stamp > since:
+                seen.add(v)
+                stack.append(v)
+    return sorted(seen, key=attrgetter("stamp"))
+
+
+def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
+    """Sum g over the axes along which NumPy stretched an array of this shape."""
+    lead = len(g.shape) - len(shape)
+    axes = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1 and g.shape[lead + i] != 1)
+    # in float64: NumPy adds rows one by one, which in float32 loses 1 % over 10⁶ of them
+    return np.reshape(np.sum(g, axis=axes, dtype=np.promote_types(g.dtype, np.float64)), shape).astype(g.dtype)
+
+
+def backward_pass(
+    nodes: list[Node],
+    cotangents: dict[Vertex, Any],
+    needed: set[Vertex] | None = None,
+    pullbacks: dict[Node, Any] | None = None,
+    free: bool = True,
+    complete: Callable[[Node, Any], Any] | None = None,
+    observe: Callable[..., None] | None = None,
+) -> dict[Vertex, Any]:
+    """Pull cotangents back through these nodes (oldest first), which are taken from the list; gives the leaves'.
+
+    needed: the vertices on the way to those whose gradients are wanted, if not all are. pullbacks: in place of the
+    nodes' own. complete(node, g): called when a node's gradient is complete, gives the one to go on with. observe: told
+    of each contribution: the node, the number of its input, what the pullback gave, and the sum so far.
+    """
+    while nodes:
+        node = nodes.pop()  # from the list, too, so that what is freed below is gone at once
+        g = cotangents.pop(node, None)
+        if g is not None and (needed is None or node in needed):
+            if g.dtype is not node.dtype:
+                g = g.astype(node.dtype)
+            if complete is not None:
+                g = complete(node, g)
+            made: Any = node.pullbacks if pullbacks is None else pullbacks[node]
+            for i, v in enumerate(node.inputs):
+                if not isinstance(v, (Node, Tensor)) or (needed is not None and v not in needed):
+                    continue
+                if (pullback := made[i]) is None:
+                    continue
+                h = pulled = pullback(g)
+                if type(h) is not np.ndarray or h.shape != v.shape or h.dtype is not v.dtype:
+                    h = node.rule.conform(h, v.shape, v.dtype)
+                total = cotangents.get(v)
+                cotangents[v] = total = h if total is None else added(total, h)
+                if observe is not None:
+                    observe(node, i, pulled, h, total)
+        if free:
+            node.free()
+    return {v: g if g.dtype == v.dtype else g.astype(v.dtype) for v, g in cotangents.items()}
+
+
+def added(total: Any, h: Any) -> Any:
+    """The sum; of float16 in float32, to be rounded when all have arrived: in float16 2048 + 1 is 2048."""
+    return (total.astype(np.float32) if h.dtype.char == "e" else total) + h
+
+
+def replay(nodes: list[Node], needed: set[Vertex] | None, tensors: dict[Node, Tensor]) -> dict[Node, Any]:
+    """Pullbacks that record: the rules are run again on Tensors, which stand in the graph where the first ones did.
+
+    tensors: of nodes, where there are some already.
+    """
+    wanted = set(nodes if needed is None else needed)
+    for node in reversed(nodes):
+        if node in wanted:
+            wanted.update(v for v in node.inputs if type(v) is Node and v not in tensors)
+    pullbacks = {}
+    for node in nodes:
+        if node in wanted:
+            inputs = [tensors[v] if type(v) is Node else v for v in node.inputs]
+            value, pullbacks[node] = node.rule.again(node, inputs)
+            tensors.setdefault(node, tensor_of(node, value))
+    return pullbacks
+
+
+def tensor_of(node: Node, value: Array) -> Tensor:
+    """The tensor of this value that this node made."""
+    tensor = wrapped(value)
+    tensor.node, tensor._requires_grad = node, True
+    return tensor
