@@ -5,7 +5,7 @@ from digits import load_digits, patches
 
 import minigrad as mg
 import minigrad.functional as F
-from models import SequenceClassifier
+from minigrad.models import SequenceClassifier
 
 print("1. Newton's method: x − f(x) / f'(x) doubles the right digits at each step. √2, the root of x² − 2:")
 f = lambda x: x**2 - 2  # noqa: E731  one formula after the other

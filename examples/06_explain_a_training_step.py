@@ -8,7 +8,7 @@ from digits import load_digits, patches
 
 import minigrad as mg
 import minigrad.functional as F
-from models import SequenceClassifier
+from minigrad.models import SequenceClassifier
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--page", type=Path, default=Path("backprop.html"), help="where the page is written")

@@ -25,7 +25,7 @@ from tqdm import tqdm
 import minigrad as mg
 import minigrad.functional as F
 from minigrad import nn, optim
-from models import Encoder
+from minigrad.models import Encoder
 
 BLOCK = 1000  # characters
 WINDOW = 32  # characters that the encoder sees at a time

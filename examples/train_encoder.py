@@ -23,7 +23,7 @@ import minigrad as mg
 import minigrad.functional as F
 from minigrad import optim
 from minigrad.data import DataLoader
-from models import SequenceClassifier
+from minigrad.models import SequenceClassifier
 
 
 def arguments():

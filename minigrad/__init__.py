@@ -4,6 +4,8 @@ Arrays are NumPy's, and so are the functions: `import numpy as np, minigrad as m
 Tensors. The engine is in tensor.py and autograd.py, to be read in one sitting.
 """
 
+__version__ = "0.1.0"
+
 from minigrad.memory import keep_memory as keep_memory  # isort: skip  (before anything large is allocated)
 
 from minigrad import autograd as autograd

@@ -8,7 +8,7 @@ import numpy as np
 
 from minigrad import checks, nn
 from minigrad import functional as F
-from models.encoder import Encoder
+from minigrad.models.encoder import Encoder
 
 
 class SequenceClassifier(nn.Module):

@@ -238,7 +238,7 @@ class Judge:
     def __init__(self, copy: Path, options: list[str]) -> None:
         self.copy, self.options = copy, options
         self.limits: dict[tuple[str, ...], float] = {}
-        shutil.copytree(ROOT, copy, ignore=LEFT_OUT)
+        shutil.copytree(ROOT, copy, symlinks=True, ignore=LEFT_OUT)  # minigrad/models leads to the copy's
 
     def limit(self, arguments: list[str]) -> float:
         if (key := tuple(arguments)) not in self.limits:

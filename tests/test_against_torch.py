@@ -6,7 +6,7 @@ import pytest
 import minigrad as mg
 import minigrad.functional as F
 from minigrad import nn, optim
-from models import EncoderLayer
+from minigrad.models import EncoderLayer
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: nothing is compared with it")
 TF = torch.nn.functional

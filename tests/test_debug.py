@@ -13,7 +13,7 @@ import minigrad as mg
 import minigrad.functional as F
 from minigrad import guard, nn, optim, trace
 from minigrad.rule import RULES, Rule
-from models import Encoder
+from minigrad.models import Encoder
 
 
 def leaf(values, dtype=np.float32):

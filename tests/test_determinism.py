@@ -13,7 +13,7 @@ import pytest
 
 import minigrad as mg
 import minigrad.functional as F
-from models import Encoder
+from minigrad.models import Encoder
 
 
 def trained(rng=None, steps=20):

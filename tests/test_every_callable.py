@@ -17,8 +17,7 @@ import pytest
 
 import minigrad as mg
 import minigrad.functional as F
-import models
-from minigrad import nn, optim
+from minigrad import models, nn, optim
 from minigrad.tensor import Tensor, detached
 
 # Said of whatever is to become a tensor, a derivative or a path, with what was met and the cure.
@@ -387,10 +386,10 @@ INNER = {
 def public():
     """The names of all that a user may call, found in the packages themselves."""
     for module in (mg, F, nn, nn.init, optim, mg.data, mg.testing, mg.testing.strategies, models):
-        inside = module.__name__ in ("minigrad.nn", "minigrad.optim", "models", "minigrad")  # re-exports all it has
+        inside = module in (mg, nn, optim, models)  # which re-export all that they have
         for name, value in vars(module).items():
             own = (
-                getattr(value, "__module__", "").startswith(("minigrad", "models"))
+                getattr(value, "__module__", "").startswith("minigrad")
                 if inside
                 else (getattr(value, "__module__", "") == module.__name__)
             )

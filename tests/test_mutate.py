@@ -65,6 +65,16 @@ def test_the_same_seed_draws_the_same_mutants_each_of_a_line_of_its_own(project)
     assert len(mutate.drawn(["package/f.py"], 99, 0)) == 6  # lines that can be broken
 
 
+def test_a_folder_that_is_linked_into_the_package_is_broken_there_too(project):
+    (project / "models").mkdir()
+    (project / "models" / "f.py").write_text(SOURCE)
+    (project / "package" / "models").symlink_to("../models")
+    judge = mutate.Judge(project.parent / "linked", [])
+    judge.write(judge.copy / "models" / "f.py", "broken = True\n")
+    assert (judge.copy / "package" / "models" / "f.py").read_text() == "broken = True\n"
+    assert (project / "models" / "f.py").read_text() == SOURCE
+
+
 def test_mutants_are_killed_by_the_first_tests_by_the_suite_by_time_or_not_at_all(project, capsys):
     (project / "setup.cfg").write_text("[tool:pytest]\naddopts = --import-mode=importlib\n")
     (project / "tests" / "test_first.py").write_text("from package.f import f\ndef test_f():\n    assert f(3) == 9\n")

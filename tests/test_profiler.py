@@ -10,7 +10,7 @@ import minigrad.functional as F
 from minigrad import nn, optim
 from minigrad.definitions import DEFINITIONS
 from minigrad.rule import RULES
-from models import Encoder
+from minigrad.models import Encoder
 
 
 class Model(nn.Module):

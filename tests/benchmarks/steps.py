@@ -60,7 +60,7 @@ def minigrad(work):
     import minigrad as mg
     import minigrad.functional as F
     from minigrad import nn, optim
-    from models import Encoder
+    from minigrad.models import Encoder
 
     class Checkpointed(nn.Module):
         def __init__(self, layer):

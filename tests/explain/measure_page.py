@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import minigrad as mg
-from models import SequenceClassifier
+from minigrad.models import SequenceClassifier
 from tests.explain.browser import chromium
 from tests.explain.programs import leaf
 

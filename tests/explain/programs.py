@@ -4,7 +4,7 @@ import numpy as np
 
 import minigrad as mg
 import minigrad.functional as F
-import models
+from minigrad import models
 
 
 def leaf(array, dtype=np.float64):

@@ -11,7 +11,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.explain.__main__ import main
-from models import SequenceClassifier
+from minigrad.models import SequenceClassifier
 from tests.explain.browser import chromium, missing
 from tests.explain.programs import PROGRAMS, batch_norm, expression, guilty, leaf, network, twice
 

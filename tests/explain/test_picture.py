@@ -10,7 +10,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.explain.picture import _graph, _layout, heat_map
-from models import SequenceClassifier
+from minigrad.models import SequenceClassifier
 from tests.explain.programs import PROGRAMS, guilty, leaf, twice
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -353,7 +353,7 @@ def test_inside_of_a_kernel_stand_the_lines_of_its_definition():
 
 
 def test_groups_are_runs_of_one_module():
-    from models import SequenceClassifier
+    from minigrad.models import SequenceClassifier
 
     model = SequenceClassifier(4, 3, 4, 2, 8, 2, 16, rng=np.random.default_rng(0))
     with mg.debug():

@@ -10,7 +10,7 @@ import minigrad as mg
 from minigrad import nn
 from minigrad.explain.recording import short
 from minigrad.explain.text import shown, summary
-from models import SequenceClassifier
+from minigrad.models import SequenceClassifier
 from tests.explain.programs import PROGRAMS, guilty, leaf
 
 

@@ -1,10 +1,15 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad.models import MLP, Encoder, EncoderLayer, FeedForward, SequenceClassifier
+from minigrad.models.encoder import BatchNormTokens
 from minigrad.testing import check_layer
-from models import MLP, Encoder, EncoderLayer, FeedForward, SequenceClassifier
-from models.encoder import BatchNormTokens
 
 
 def A(*shape):
@@ -234,3 +239,14 @@ def test_what_padding_masks_must_be(model):
 def test_a_mask_with_two_readings_is_refused_in_a_model_too():
     with pytest.raises(ValueError, match=r"layers\.0\.attention.* can be read two ways: padding_mask=mask if"):
         Encoder(1, 4, 2, 6)(mg.randn(5, 5, 4), np.tri(5, dtype=bool))
+
+
+def test_a_folder_of_ones_own_that_is_called_models_is_not_in_the_way(tmp_path):
+    own = tmp_path / "models"
+    own.mkdir()
+    (own / "__init__.py").write_text("mine = True\n")
+    program = "import models, minigrad.models; print(models.mine, minigrad.models.Encoder.__module__)"
+    root = str(Path(mg.__file__).parent.parent)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), root])}
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("True minigrad.models.encoder\n", "")
