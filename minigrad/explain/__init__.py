@@ -1,7 +1,7 @@
 """explain: a backward pass recorded, so that each number in each gradient can be traced to what made it.
 
 recording.py runs the pass, why.py takes one entry of a gradient apart, text.py, picture.py and page/ show what was
-recorded. `python -m minigrad.explain` tries an expression or a function from the terminal, and hands out exercises/.
+recorded. `python -m minigrad.explain` tries an expression or a function from the terminal.
 """
 
 from __future__ import annotations

@@ -6,12 +6,12 @@
     python -m minigrad.explain "tanh(w * x + b)" w=0.5 x=2 b=-0.3 --html backprop.html
     python -m minigrad.explain "cross_entropy(x, t)" x=[[1,2,0]] t=[1]
     python -m minigrad.explain train.py:loss x=2
-    python -m minigrad.explain --exercise multiply      # then fill in multiply.py, and:
-    python -m minigrad.explain --check multiply.py
 
 An expression has numbers, lists, names, arithmetic, indices and the functions of NumPy and minigrad that are listed
 with --functions; it is read by Python's parser and worked out here, so nothing else is ever run, and nothing that would
 become too large. A file is run, and its function called with the values given.
+
+Pullbacks to fill in: python -m minigrad.exercises
 """
 
 from __future__ import annotations
@@ -294,22 +294,6 @@ def asked(explanation: Explanation, text: str) -> str:
     return str(explanation.why(name.strip(), at))
 
 
-def exercised(name: str | None, path: Path | None) -> int:
-    """Do what --exercise or --check asks for."""
-    from minigrad.explain import exercises
-
-    try:
-        if path:
-            right, report = exercises.check_apart(path)
-            print(report)
-            return 0 if right else 1
-        print(exercises.hand_out(name, Path()) if name else exercises.listing())
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
     usage = "python -m minigrad.explain EXPRESSION|FILE.py:FUNCTION [name=value ...] [options]"
     parser = argparse.ArgumentParser(
@@ -323,8 +307,6 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--save", type=Path, metavar="PATH", help="write .html, .svg, .dot, .json or .txt there")
     parser.add_argument("--html", type=Path, metavar="PATH", help="write the page to step through there")
     parser.add_argument("--functions", action="store_true", help="list the functions allowed in an expression")
-    parser.add_argument("--exercise", nargs="?", const="", metavar="NAME", help="write NAME.py to fill in; or list all")
-    parser.add_argument("--check", type=Path, metavar="FILE", help="grade an exercise that was filled in")
     given = sys.argv[1:] if arguments is None else arguments
     args, unknown = parser.parse_known_intermixed_args([_text(argument) for argument in given])
     if unknown:
@@ -332,7 +314,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
             f"there is no option {unknown[0]}; an expression that begins with two minuses goes into brackets: "
             f"'({unknown[0]})'"
         )
-    if args.program is None and not args.functions and args.exercise is None and not args.check:
+    if args.program is None and not args.functions:
         parser.error("an expression is missing, such as 'tanh(w * x + b)'")
     return args
 
@@ -363,8 +345,6 @@ def main(arguments: list[str] | None = None) -> int:
     if args.functions:
         print(*sorted(FUNCTIONS))
         return 0
-    if args.exercise is not None or args.check:
-        return exercised(args.exercise, args.check)
     names: dict[str, Any] = dict(args.values)
     path, colon, function = args.program.rpartition(":")
     try:

@@ -248,5 +248,7 @@ def test_a_folder_of_ones_own_that_is_called_models_is_not_in_the_way(tmp_path):
     program = "import models, minigrad.models; print(models.mine, minigrad.models.Encoder.__module__)"
     root = str(Path(mg.__file__).parent.parent)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), root])}
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
     assert (done.stdout, done.stderr) == ("True minigrad.models.encoder\n", "")

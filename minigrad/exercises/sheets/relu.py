@@ -8,7 +8,7 @@ subgradient, and this library takes 0 there, as y then is no larger than 0. g is
 Hint: where the gate is open, what comes back passes as it is. Where it is shut, nothing does. Is it x that decides,
 or g?
 
-Check with: python -m minigrad.explain --check relu.py
+Check with: python -m minigrad.exercises --check relu.py
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""`--exercise` and `--check`: what is right passes, and what is wrong is told by the mistake that was made."""
+"""`python -m minigrad.exercises`: what is right passes, and what is wrong is told by the mistake that was made."""
 
 import os
 import re
@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from minigrad.explain import exercises
-from minigrad.explain.__main__ import main
-from minigrad.explain.exercises import grading
-from minigrad.explain.exercises.catalogue import EXERCISES
+from minigrad import exercises
+from minigrad.exercises import grading
+from minigrad.exercises.__main__ import main
+from minigrad.exercises.catalogue import EXERCISES
 from minigrad.testing import check_gradients
 
 NAMES = [exercise.name for exercise in EXERCISES]
@@ -411,18 +411,18 @@ def test_the_command_counts_an_early_end_as_a_failure(tmp_path, capsys):
 
 def test_a_file_that_is_there_is_left_alone(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["--exercise", "tanh"]) == 0
+    assert main(["tanh"]) == 0
     (tmp_path / "tanh.py").write_text("mine", encoding="utf-8")
-    assert main(["--exercise", "tanh"]) == 1
+    assert main(["tanh"]) == 1
     assert "tanh.py is there already, and left as it is" in capsys.readouterr().err
     assert (tmp_path / "tanh.py").read_text(encoding="utf-8") == "mine"
 
 
 def test_exercises_are_listed_with_a_line_each(capsys):
-    assert main(["--exercise"]) == 0
+    assert main([]) == 0
     listed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in listed] == NAMES
-    assert main(["--exercise", "convolve"]) == 1
+    assert main(["convolve"]) == 1
     assert "there is no exercise 'convolve', only:\nmultiply " in capsys.readouterr().err
 
 
@@ -437,6 +437,20 @@ def test_a_missing_file_and_a_foreign_one_are_told_apart(tmp_path, capsys):
     assert "is no Python file" in capsys.readouterr().out
 
 
+def test_a_file_name_that_is_no_utf_8_gets_an_answer(tmp_path):
+    path = tmp_path / "multiply\udcff.py"
+    try:
+        path.write_text("def loss(x): return x", encoding="utf-8")
+    except (OSError, UnicodeError):
+        pytest.skip("this file system takes UTF-8 alone")
+    done = subprocess.run(
+        [sys.executable, "-m", "minigrad.exercises", "--check", path], capture_output=True, check=False
+    )
+    assert done.returncode == 1
+    assert b"has no function with the name of an exercise" in done.stdout
+    assert b"Traceback" not in done.stderr
+
+
 def test_without_hypothesis_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     passed, said = exercises.check(filled(tmp_path, "multiply"))
@@ -447,10 +461,10 @@ def test_without_hypothesis_it_says_what_to_install(monkeypatch, tmp_path):
 def test_the_terminal_leaves_nothing_but_the_report(tmp_path):
     filled(tmp_path, "multiply")
     done = subprocess.run(
-        [sys.executable, "-m", "minigrad.explain", "--check", "multiply.py"],
+        [sys.executable, "-m", "minigrad.exercises", "--check", "multiply.py"],
         cwd=tmp_path, capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
-    assert done.stdout == "multiply.py: right, on all of 100 inputs. Next: python -m minigrad.explain --exercise tanh\n"
+    assert done.stdout == "multiply.py: right, on all of 100 inputs. Next: python -m minigrad.exercises tanh\n"
     assert done.stderr == ""
     assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["multiply.py"]
 

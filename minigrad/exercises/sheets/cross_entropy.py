@@ -7,7 +7,7 @@ Asked: the gradient of x, the logits. The loss is one number, and so is g.
 Hint: −ln pₜ = ln Σⱼ exp xⱼ − xₜ. What is the derivative of the first term? It is in the code already. The second
 one concerns one entry of each row only. And it is a mean.
 
-Check with: python -m minigrad.explain --check cross_entropy.py
+Check with: python -m minigrad.exercises --check cross_entropy.py
 """
 
 import numpy as np

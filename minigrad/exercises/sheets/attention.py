@@ -9,7 +9,7 @@ Hint: walk back. v is a factor of p @ v: matmul.py. So is p; what comes back to 
 softmax.py to the scores, and from there, with the scale, to q and k. What q and k have in common may be a function
 of its own.
 
-Check with: python -m minigrad.explain --check attention.py
+Check with: python -m minigrad.exercises --check attention.py
 """
 
 import numpy as np

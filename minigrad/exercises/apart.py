@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from minigrad.explain import exercises
+from minigrad import exercises
 
 if __name__ == "__main__":
     path, verdict, trace, seconds = sys.argv[1:]

@@ -11,7 +11,7 @@ Asked: the gradient of x, and that of y. A pullback may use g, x, y and z.
 
 Hint: let one entry of x grow by a little h. By how much does z grow there, and so L?
 
-Check with: python -m minigrad.explain --check multiply.py
+Check with: python -m minigrad.exercises --check multiply.py
 """
 
 import numpy as np

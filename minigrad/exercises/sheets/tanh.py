@@ -7,7 +7,7 @@ kept until backward comes. Use as little as you can: no second tanh is needed. g
 
 Hint: what does 1 − tanh² x look like, written with y?
 
-Check with: python -m minigrad.explain --check tanh.py
+Check with: python -m minigrad.exercises --check tanh.py
 """
 
 import numpy as np

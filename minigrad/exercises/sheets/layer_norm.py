@@ -9,7 +9,7 @@ Hint: begin with bias, then weight: add.py and multiply.py. For x, let h be what
 the part through the first door. Through the mean, all of a row loses one number; through the variance, a multiple
 of n. Both are means along the row: of what?
 
-Check with: python -m minigrad.explain --check layer_norm.py
+Check with: python -m minigrad.exercises --check layer_norm.py
 """
 
 import numpy as np

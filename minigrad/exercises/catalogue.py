@@ -83,7 +83,7 @@ class Exercise:
 
     @cached_property
     def sheet(self) -> ModuleType:
-        return importlib.import_module(f"minigrad.explain.exercises.sheets.{self.name}")
+        return importlib.import_module(f"minigrad.exercises.sheets.{self.name}")
 
     @property
     def rule(self) -> Rule:

@@ -6,7 +6,7 @@ Asked: the gradient of x, and that of y. They stand in the order of the inputs. 
 
 Hint: z is x · (1 / y): for x, multiply.py has the answer. What is the slope of 1 / y, and which sign has it?
 
-Check with: python -m minigrad.explain --check divide.py
+Check with: python -m minigrad.exercises --check divide.py
 """
 
 import numpy as np

@@ -7,7 +7,7 @@ Asked: the gradients of x, weight and bias, each of the shape of its input. g is
 
 Hint: layer_norm.py, with care: along which axis is each of the sums now? Not all of them change.
 
-Check with: python -m minigrad.explain --check batch_norm.py
+Check with: python -m minigrad.exercises --check batch_norm.py
 """
 
 import numpy as np

@@ -7,7 +7,7 @@ Asked: the gradient of x, and that of y. g is ∂L/∂z, of the shape of z.
 Hint: ∂L/∂xᵢₖ = Σⱼ gᵢⱼ yₖⱼ: read it as a matrix product. Or let the shapes say it: there is one way only to make (n,
 k) from g (n, m) and y (k, m). y.mT is y transposed.
 
-Check with: python -m minigrad.explain --check matmul.py
+Check with: python -m minigrad.exercises --check matmul.py
 """
 
 import numpy as np

@@ -7,7 +7,7 @@ Asked: the gradient of x, of the shape of x. g is ∂L/∂y, of the shape of y.
 Hint: sum.py, and each of the n numbers moves their mean by a share only. Which n: x.size, or the length of the
 axis?
 
-Check with: python -m minigrad.explain --check mean.py
+Check with: python -m minigrad.exercises --check mean.py
 """
 
 import numpy as np

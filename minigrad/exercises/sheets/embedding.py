@@ -8,7 +8,7 @@ the shape of y.
 Hint: a row that was picked twice is in y twice, and moves the loss from both places. d[ids] += g adds to each row
 once only, however often it is among the ids: look for `at` among the methods of np.add.
 
-Check with: python -m minigrad.explain --check embedding.py
+Check with: python -m minigrad.exercises --check embedding.py
 """
 
 import numpy as np

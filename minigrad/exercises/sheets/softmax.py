@@ -8,7 +8,7 @@ the gradient. g is ∂L/∂p, of the shape of p.
 Hint: ∂pᵢ/∂xⱼ = pᵢ (1 − pᵢ) where i = j, and −pᵢ pⱼ elsewhere. Sum gᵢ ∂pᵢ/∂xⱼ over i, on paper: one sum along the
 row is left, and it is the same for all j.
 
-Check with: python -m minigrad.explain --check softmax.py
+Check with: python -m minigrad.exercises --check softmax.py
 """
 
 import numpy as np

@@ -1,4 +1,8 @@
-"""Pullbacks to fill in, and to have graded: `python -m minigrad.explain --exercise`."""
+"""Pullbacks to fill in, and to have graded: `python -m minigrad.exercises`.
+
+catalogue.py says what is asked, sheets/ is what is handed out; grading.py tells whether an answer is right and which
+mistake was made, in a process of its own (apart.py).
+"""
 
 from __future__ import annotations
 
@@ -15,8 +19,9 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from minigrad.explain.exercises.catalogue import EXERCISES, Exercise
 from minigrad.rule import Rule
+from minigrad.exercises.catalogue import EXERCISES, Exercise
+from minigrad.exercises.grading import grade
 
 SECONDS = 60  # that a check may take; most take 1 to 4
 NAMES = tuple(exercise.name for exercise in EXERCISES)
@@ -54,15 +59,7 @@ def check_apart(path: Path, seconds: float = SECONDS) -> tuple[bool, str]:
     """What `check` says, from a process of its own: there the file may take for ever, crash, or end the program."""
     with TemporaryDirectory() as folder:
         verdict, trace = Path(folder, "verdict"), Path(folder, "trace")
-        command = [
-            sys.executable,
-            "-m",
-            "minigrad.explain.exercises",
-            str(path),
-            str(verdict),
-            str(trace),
-            str(seconds),
-        ]
+        command = [sys.executable, "-m", "minigrad.exercises.apart", *map(str, (path, verdict, trace, seconds))]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
         ended = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment).returncode
         if verdict.exists():
@@ -84,10 +81,8 @@ def check(path: Path) -> tuple[bool, str]:
     """Whether the rule in this file is right, and the report on it."""
     if importlib.util.find_spec("hypothesis") is None:
         return False, "--check draws inputs with Hypothesis: pip install hypothesis, which is in the extra 'test'"
-    from minigrad.explain.exercises.grading import grade
-
     if path.suffix != ".py":
-        return False, f"{path} is no Python file: --check takes the file that --exercise wrote, as in multiply.py"
+        return False, f"{path} is no Python file: --check takes the file that was handed out, as in multiply.py"
     try:
         scope = runpy.run_path(str(path))
     except OSError as error:

@@ -9,7 +9,7 @@ yourself, once. g is ∂L/∂z, of the shape of z.
 Hint: an entry of x that was stretched over 4 places moves the loss in 4 places at once. Which axes of g are too
 many, and which have length 1 in x? np.sum takes several axes, and keepdims=True keeps them.
 
-Check with: python -m minigrad.explain --check add.py
+Check with: python -m minigrad.exercises --check add.py
 """
 
 import numpy as np

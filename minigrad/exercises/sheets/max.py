@@ -8,7 +8,7 @@ element is preferred for its place, and the shares add up to g. g is ∂L/∂y, 
 Hint: a number that is not the largest may move a little, and y does not notice. Which are? Compare x with y, with
 the axis back.
 
-Check with: python -m minigrad.explain --check max.py
+Check with: python -m minigrad.exercises --check max.py
 """
 
 import numpy as np

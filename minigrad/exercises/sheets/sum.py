@@ -8,7 +8,7 @@ Asked: the gradient of x, of the shape of x. What stands after the slash is a se
 Hint: if one of the numbers grows by h, so does the sum. g has an axis less than x: put it back with np.expand_dims,
 then stretch it with np.broadcast_to.
 
-Check with: python -m minigrad.explain --check sum.py
+Check with: python -m minigrad.exercises --check sum.py
 """
 
 import numpy as np
