@@ -74,12 +74,17 @@ class Place(NamedTuple):
 
 
 _LIBRARIES = tuple(str(Path(file).parent) + os.sep for file in (__file__, np.__file__))
+_MODELS = str(Path(__file__).parent / "models") + os.sep  # whose lines are told like a user's
+
+
+def _is_library(path: str) -> bool:
+    return path.startswith(_LIBRARIES) and not path.startswith(_MODELS)
 
 
 def place() -> Place:
     """The innermost line outside of this package and of NumPy that led here, and the module that is being called."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_LIBRARIES):
+    while frame.f_back is not None and _is_library(frame.f_code.co_filename):
         frame = frame.f_back
     return Place(frame.f_code.co_filename, frame.f_lineno, module_path())
 
