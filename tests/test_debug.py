@@ -12,8 +12,8 @@ import pytest
 import minigrad as mg
 import minigrad.functional as F
 from minigrad import guard, nn, optim, trace
-from minigrad.rule import RULES, Rule
 from minigrad.models import Encoder
+from minigrad.rule import RULES, Rule
 
 
 def leaf(values, dtype=np.float32):

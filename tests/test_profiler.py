@@ -9,8 +9,8 @@ import minigrad as mg
 import minigrad.functional as F
 from minigrad import nn, optim
 from minigrad.definitions import DEFINITIONS
-from minigrad.rule import RULES
 from minigrad.models import Encoder
+from minigrad.rule import RULES
 
 
 class Model(nn.Module):

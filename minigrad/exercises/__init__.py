@@ -19,9 +19,9 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from minigrad.rule import Rule
 from minigrad.exercises.catalogue import EXERCISES, Exercise
 from minigrad.exercises.grading import grade
+from minigrad.rule import Rule
 
 SECONDS = 60  # that a check may take; most take 1 to 4
 NAMES = tuple(exercise.name for exercise in EXERCISES)

@@ -1,7 +1,8 @@
 """explain: a backward pass recorded, so that each number in each gradient can be traced to what made it.
 
-recording.py runs the pass, why.py takes one entry of a gradient apart, text.py, picture.py and page/ show what was
-recorded. `python -m minigrad.explain` tries an expression or a function from the terminal.
+recording.py runs the pass and holds it as data; derivatives.py, zeros.py, why.py and differences.py find out what its
+numbers are made of; text.py, picture.py, encoding.py and page/ show them; explanation.py joins all that in one object.
+Nothing imports from what stands on it. `python -m minigrad.explain` tries an expression or a function in the terminal.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from minigrad import checks
 from minigrad.tensor import Tensor
 
 if TYPE_CHECKING:
-    from minigrad.explain.recording import Explanation
+    from minigrad.explain.explanation import Explanation
 
 
 def explain(
@@ -38,11 +39,12 @@ def explain(
     w.grad = 1.193
       = 1.193  through multiply: upstream t1.grad 0.5966 × x 2
     """
-    from minigrad.explain.recording import record  # here, for few programs need it
+    from minigrad.explain.explanation import Explanation  # here, for few programs need it
+    from minigrad.explain.recording import record
 
     checks.flag("explain", finite_differences=finite_differences)
     frame = sys._getframe(1)
-    explanation = record(output, inputs, gradient, [frame.f_locals, frame.f_globals])
+    explanation = Explanation.of(record(output, inputs, gradient, [frame.f_locals, frame.f_globals]))
     if finite_differences:
         explanation.finite_differences()
     return explanation

@@ -36,7 +36,8 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import functional as F
-from minigrad.explain.recording import Explanation, record
+from minigrad.explain.explanation import Explanation
+from minigrad.explain.recording import record
 from minigrad.graph import toposort, vertex
 from minigrad.tensor import Tensor, detached
 
@@ -284,7 +285,7 @@ def of_file(path: Path, function: str, names: dict[str, Tensor]) -> Explanation:
 
 def explained(output: Tensor, scope: dict[str, Any]) -> Explanation:
     """From 1 at every entry: the gradient of the sum, where the output is more than one number."""
-    return record(output, None, np.ones(output.shape), [scope])
+    return Explanation.of(record(output, None, np.ones(output.shape), [scope]))
 
 
 def asked(explanation: Explanation, text: str) -> str:

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.explain.recording import Contribution, Explanation, Fault, Operation, Value
+from minigrad.explain.derivatives import wide, widened
+from minigrad.explain.recording import Contribution, Fault, Operation, Recording, Value
 from minigrad.explain.text import difference_table
-from minigrad.explain.why import widened
 from minigrad.graph import unbroadcast
 from minigrad.modes import no_grad
 from minigrad.rules.linear_algebra import cholesky
@@ -41,38 +41,34 @@ class Differences:
     __repr__ = __str__
 
 
-def differences(explanation: Explanation, most: int) -> Differences:
+def differences(recording: Recording, most: int) -> Differences:
     """Fill `Value.differences`: (f(v + h) − f(v − h)) / 2h, where f is the output, weighted with the gradient given.
 
     Values that lead through a checkpoint are left out: it takes what its function has, not what it is given.
     """
-    seed = explanation.output.seed
+    seed = recording.output.seed
     assert seed is not None
     with no_grad(), np.errstate(all="ignore"):
-        for operation in explanation.operations:
+        for operation in recording.operations:
             for contribution in operation.contributions:
                 contribution.fault = _fault(contribution, most)
-        base = _rerun(explanation.operations, {v: _wide(v.array) for v in explanation.values if not v.operation})
-        for value in explanation.values:
+        base = _rerun(recording.operations, {v: wide(v.array) for v in recording.values if not v.operation})
+        for value in recording.values:
             if value.gradient is None or not value.gradient.size:
                 continue
-            later = _depending(explanation.operations, value)
+            later = _depending(recording.operations, value)
             if any(operation.name == "checkpoint" for operation in later):
                 continue
             moved = {_index(at, value.gradient) for at in _largest(value.gradient, most)}
             for index in sorted(moved | {c.fault.index for c in value.contributions if c.fault}):
                 h = STEP * max(1.0, abs(float(value.array[index])))
                 up, down = (
-                    _weighted(_rerun(later, base | {value: _moved(base[value], index, d)}), explanation.output, seed)
+                    _weighted(_rerun(later, base | {value: _moved(base[value], index, d)}), recording.output, seed)
                     for d in (h, -h)
                 )
                 value.differences[index] = (up - down) / (2 * h) + 0.0
-    _spread(explanation.operations)
-    return Differences(explanation.values)
-
-
-def _wide(array: Array) -> Array:
-    return array.astype(np.float64) if array.dtype.kind == "f" else array
+    _spread(recording.operations)
+    return Differences(recording.values)
 
 
 def _largest(array: Array, most: int) -> Array:
@@ -174,8 +170,8 @@ def _alone(c: Contribution) -> tuple[Callable[[Array], tuple[float, float]], Arr
     """Σ g · rule(x) as a function of this one input, beside Σ |g · rule(x)|; where it is; what the pullback gives."""
     operation = c.operation
     assert operation.output.gradient is not None
-    g = _wide(operation.output.gradient)
-    arguments = [_wide(x) if isinstance(x, np.ndarray) else x for x in operation.arguments]
+    g = wide(operation.output.gradient)
+    arguments = [wide(x) for x in operation.arguments]
     settings = widened(operation.settings)
 
     def function(x: Array) -> tuple[float, float]:

@@ -2,32 +2,28 @@
 
 Nodes keep neither the values that went into them nor what came out, so the rules are run again on the leaves, oldest
 first; what they give must be the output, bit by bit. The gradients are then pulled back by the node's own pullbacks,
-in the engine's order and with the engine's arithmetic, so they are those of `backward`.
+in the engine's order and with the engine's arithmetic, so they are those of `backward`. How a recording is shown is the
+matter of others: nothing here knows of them.
 """
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from minigrad import checks, graph
 from minigrad.autograd import initial_cotangent, pull, refuse_freed
-from minigrad.definitions import DEFINITIONS
+from minigrad.definitions import DEFINITIONS, Definition
+from minigrad.explain.words import entry, in_names_of
 from minigrad.graph import Node, Vertex, toposort, vertex
 from minigrad.modes import enable_grad, no_grad
 from minigrad.nn.module import Module
 from minigrad.rule import Rule
 from minigrad.tensor import Array, Tensor, detached, owner
-
-if TYPE_CHECKING:
-    from minigrad.explain.differences import Differences
-    from minigrad.explain.why import Why
 
 
 @dataclass(eq=False)
@@ -49,6 +45,11 @@ class Value:
     contributions: list[Contribution] = field(default_factory=list)
     differences: dict[tuple[int, ...], float] = field(default_factory=dict)
     faults: list[Contribution] = field(default_factory=list)
+
+    @property
+    def called(self) -> str:
+        """Its name in a formula or a call: of a parameter's path the last part."""
+        return self.name.rpartition(".")[2] if self.kind == "leaf" else self.name
 
     def apart(self, index: tuple[int, ...]) -> bool:
         """Whether gradient and difference at this index are further apart than rounding and a step explain."""
@@ -89,15 +90,30 @@ class Operation:
         return self.rule.name
 
     @property
+    def definition(self) -> Definition[..., Any] | None:
+        """What the rule is the fast kernel of; None for any other rule."""
+        return next((d for d in DEFINITIONS if d.fast is self.rule), None)
+
+    @property
     def formula(self) -> str:
         """The first line of the docstring of the rule, or of the definition that it is the kernel of."""
-        named = next((d for d in DEFINITIONS if d.fast is self.rule), self.rule)
-        return (named.__doc__ or "").strip().partition("\n")[0]
+        return ((self.definition or self.rule).__doc__ or "").strip().partition("\n")[0]
 
     @property
     def written(self) -> str:
         """The formula, in the names of the inputs."""
-        return _in_names_of(self, self.formula)
+        return in_names_of(self.formula, {p: None if v is None else v.called for p, v in self.inputs.items()})
+
+    @property
+    def call(self) -> str:
+        """The operation as it would be called: "multiply(w, x)"."""
+        inputs = [v.called for v in self.inputs.values() if v is not None]
+        settings = [
+            f"{name}={setting.name if isinstance(setting, np.dtype) else checks.shown(setting)}"
+            for name, setting in self.settings.items()
+            if setting is not None
+        ]
+        return f"{self.name}({', '.join(inputs + settings)})"
 
     @property
     def source(self) -> str:
@@ -112,7 +128,7 @@ class Operation:
         return "" if self.file is None or self.line is None else linecache.getline(self.file, self.line).strip()
 
     def __repr__(self) -> str:
-        return f"<operation {self.number}: {self.output.name} = {call(self)}>"
+        return f"<operation {self.number}: {self.output.name} = {self.call}>"
 
 
 @dataclass(eq=False, repr=False)
@@ -175,20 +191,20 @@ class Step(NamedTuple):
     waiting: int = 0
 
 
-class Explanation:
-    """A recorded backward pass: printed, it is a table of the forward pass and one of the backward pass.
-
-    values: all arrays of the graph, leaves and constants first; operations: oldest first; steps: all that happened,
-    in order; output: the value that the pass began at. `why(tensor, index)` takes one number apart; `save` draws.
+@dataclass(eq=False, repr=False)
+class Recording:
+    """values: all arrays of the graph, leaves and constants first; operations: oldest first; output: the value that the
+    pass began at; vertices: the value of each node and leaf of the graph.
     """
 
-    def __init__(
-        self, values: list[Value], operations: list[Operation], output: Value, vertices: dict[Any, Value]
-    ) -> None:
-        self.values = values
-        self.operations = operations
-        self.output = output
-        self._vertices = vertices
+    values: list[Value]
+    operations: list[Operation]
+    output: Value
+    vertices: dict[Any, Value]
+
+    def __repr__(self) -> str:
+        kind = type(self).__name__.lower()
+        return f"<{kind} of {self.output.name}: {len(self.operations)} operations, {len(self.values)} values>"
 
     @property
     def steps(self) -> list[Step]:
@@ -220,7 +236,7 @@ class Explanation:
         if isinstance(of, Value):
             return of
         if isinstance(of, Tensor):
-            found = self._vertices.get(vertex(of))
+            found = self.vertices.get(vertex(of))
             if found is None:
                 raise ValueError(
                     f"this tensor of shape {of.shape} is not in the graph that was explained: no path leads from it to "
@@ -239,48 +255,6 @@ class Explanation:
         """The gradient that arrived at this value."""
         return self.value(of).gradient
 
-    def why(self, of: Tensor | Value | str, index: int | tuple[int, ...] = (), most: int = 8) -> Why:
-        """One entry of a gradient as a sum of terms: each an upstream gradient times a local derivative.
-
-        index: of the entry; () for a scalar. most: how many terms are listed, the largest first; the rest is one sum.
-        """
-        from minigrad.explain.why import why
-
-        return why(self.value(of), index, most)
-
-    def inside(self, of: Tensor | Value | str) -> Explanation:
-        """What happens inside of the fast kernel that made this value: the lines of its definition, explained.
-
-        Its inputs have their names in this recording, not those that the definition has for them.
-        """
-        operation = self.value(of).operation
-        named = next((d for d in DEFINITIONS if operation is not None and d.fast is operation.rule), None)
-        if operation is None or named is None:
-            raise ValueError(
-                f"inside: {self.value(of).name} was not made by a kernel that stands for several operations"
-            )
-        if operation.output.gradient is None:
-            raise ValueError(f"inside: no gradient arrived at {operation.output.name}")
-        scope = {v: Tensor(v.array, requires_grad=bool(v.contributions)) for v in operation.inputs.values() if v}
-        with enable_grad():
-            given = {name: v and scope[v] for name, v in operation.inputs.items()}
-            output = cast(Any, named.function)(**given, **operation.settings)
-        names = {v.name: x for v, x in scope.items()}
-        leaves = {name: x for name, x in names.items() if x.requires_grad}
-        return record(output, leaves, operation.output.gradient, [{operation.output.name: output}, names])
-
-    def finite_differences(self, most: int = 16) -> Differences:
-        """Put the central difference quotient beside the gradients of all values, in float64; the table of these.
-
-        Of each value up to `most` entries are moved, those with the largest gradients; what came of it is in
-        `Value.differences`. Each pullback is held to its own rule as well: one that is wrong is marked as the guilty
-        one from then on, in text, picture, page and why. A hook that changes a gradient makes it differ, too.
-        """
-        from minigrad.explain.differences import differences
-
-        checks.whole("finite_differences", 1, most=most)
-        return differences(self, most)
-
     def groups(self, depth: int | None) -> list[tuple[str, list[Operation]]]:
         """Runs of operations of one module, whose path is cut after `depth` names; with None each stands alone."""
         if depth is None:
@@ -294,129 +268,12 @@ class Explanation:
                 found.append((path, [operation]))
         return found
 
-    def __str__(self) -> str:
-        return self.text()
-
-    def __repr__(self) -> str:
-        return f"<explanation of {self.output.name}: {len(self.operations)} operations, {len(self.values)} values>"
-
-    def text(self, module: str | None = None) -> str:
-        """The tables; of the operations of one module and of those inside of it, if its path is given.
-
-        Of a graph of more than 60 operations whose modules are known, without a path, one line for each module.
-        """
-        from minigrad.explain.text import text
-
-        return text(self, module)
-
-    def to_json(self, most: int = 4096) -> str:
-        """All of it as JSON; of arrays of more than `most` numbers only what `summary` says of them."""
-        from minigrad.explain.text import to_json
-
-        checks.whole("to_json", most=most)
-        return to_json(self, most)
-
-    def to_dot(self, depth: int | None = None) -> str:
-        """The graph in the language of Graphviz; depth as that of `to_svg`."""
-        from minigrad.explain.picture import to_dot
-
-        return to_dot(self, depth)
-
-    def to_svg(self, depth: int | None = None) -> str:
-        """The graph as a picture that needs nothing else.
-
-        depth: operations of one module, whose path is cut after this many names, are one box; 0 draws each operation.
-        Unless given, it is the one that shows most in 60 boxes.
-        """
-        from minigrad.explain.picture import to_svg
-
-        return to_svg(self, depth)
-
-    def to_html(self) -> str:
-        """A page to step through, which needs nothing else: play, point at a number, be told why it is what it is."""
-        from minigrad.explain.page import to_html
-
-        return to_html(self)
-
-    def _repr_html_(self) -> str:
-        from minigrad.explain.page import notebook
-
-        return notebook(self)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as the ending of the name says: .html, .svg, .dot, .json or .txt."""
-        ways: dict[str, Callable[[], str]] = {
-            ".html": self.to_html, ".svg": self.to_svg, ".dot": self.to_dot, ".json": self.to_json, ".txt": self.text
-        }  # fmt: skip
-        checks.one_of("save", tuple(ways), ending=Path(path).suffix)
-        Path(path).write_text(ways[Path(path).suffix]().rstrip("\n") + "\n", encoding="utf-8")
-
-
-def call(operation: Operation) -> str:
-    """The operation as it would be called: "multiply(w, x)"; of a parameter's path its last name."""
-    inputs = [_called(v) for v in operation.inputs.values() if v is not None]
-    settings = [
-        f"{name}={setting.name if isinstance(setting, np.dtype) else checks.shown(setting)}"
-        for name, setting in operation.settings.items()
-        if setting is not None
-    ]
-    return f"{operation.name}({', '.join(inputs + settings)})"
-
-
-def entry(name: str, index: tuple[int, ...]) -> str:
-    """The name with its index: "x.grad[0, 1]"."""
-    return f"{name}[{', '.join(map(str, index))}]" if index else name
-
-
-def _called(v: Value) -> str:
-    return v.name.rpartition(".")[2] if v.kind == "leaf" else v.name
-
-
-def _in_names_of(operation: Operation, formula: str) -> str:
-    """The formula with the inputs' own names for the rule's names for them, and without inputs that are None."""
-    names = {p: "None" if v is None else _called(v) for p, v in operation.inputs.items() if p.isidentifier()}
-    for parameter, v in operation.inputs.items():
-        if v is None:
-            formula = re.sub(rf" \+ {parameter}\b|\b{parameter} · ", "", formula)
-    for raised, parameter in (("ˣ", "x"), ("ʸ", "y")):
-        if parameter in names:
-            formula = formula.replace(raised, f"^{parameter}")
-    lines = short(formula)
-    words = formula[len(lines) :]  # in which longer names are words as well
-    letters = {p: name for p, name in names.items() if len(p) == 1}
-    return _renamed(lines, names) + _renamed(words, letters)
-
-
-def _renamed(formula: str, names: dict[str, str]) -> str:
-    if not names:
-        return formula
-    # a letter within a word, and the article "a", are no names; letters below and above the line may follow one
-    alone = rf"\b(?:the )?(?<![^\W_])({'|'.join(names)})(?![A-Za-z0-9_])(?!(?<=\ba) [a-z]{{2}})"
-    return re.sub(alone, lambda found: _as_factor(names[found[1]]), formula)
-
-
-def _as_factor(name: str) -> str:
-    return f"({name})" if name.startswith("-") else name
-
-
-def short(formula: str) -> str:
-    """A formula without the words after it."""
-    return re.split("[:;] |, with |, for ", formula)[0]
-
-
-_UNSHOWABLE = re.compile("[^\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-def legible(text: str) -> str:
-    """With � for control characters, and for what is no character: no XML and no UTF-8 file holds these."""
-    return _UNSHOWABLE.sub("\ufffd", text.replace("\t", " "))
-
 
 # ---- recording -------------------------------------------------------------------------------------------------------
 
 
-def record(output: Tensor, inputs: Any, gradient: Any, scopes: Sequence[Mapping[str, Any]]) -> Explanation:
-    """What `explain` does; scopes: where names of tensors are looked up."""
+def record(output: Tensor, inputs: Any, gradient: Any, scopes: Sequence[Mapping[str, Any]]) -> Recording:
+    """Run the backward pass and keep what passes; scopes: where names of tensors are looked up."""
     given, targets = _targets(inputs)
     with no_grad():
         seed = initial_cotangent(output, gradient, False)
@@ -442,7 +299,23 @@ def record(output: Tensor, inputs: Any, gradient: Any, scopes: Sequence[Mapping[
     everything = {id(v): v for o in operations for v in o.inputs.values() if v is not None}
     everything |= {id(v): v for v in values.values()}
     made = sorted(everything.values(), key=lambda v: v.operation.number if v.operation else 0)
-    return Explanation(made, operations, start, values)
+    return Recording(made, operations, start, values)
+
+
+def inside(value: Value) -> Recording:
+    """A recording of the definition whose fast kernel made this value, run in its place."""
+    operation = value.operation
+    if operation is None or operation.definition is None:
+        raise ValueError(f"inside: {value.name} was not made by a kernel that stands for several operations")
+    if value.gradient is None:
+        raise ValueError(f"inside: no gradient arrived at {value.name}")
+    scope = {v: Tensor(v.array, requires_grad=bool(v.contributions)) for v in operation.inputs.values() if v}
+    with enable_grad():
+        given = {name: v and scope[v] for name, v in operation.inputs.items()}
+        output = cast(Any, operation.definition.function)(**given, **operation.settings)
+    names = {v.name: x for v, x in scope.items()}
+    leaves = {name: x for name, x in names.items() if x.requires_grad}
+    return record(output, leaves, value.gradient, [{value.name: output}, names])
 
 
 def _targets(inputs: Any) -> tuple[dict[str, Tensor], list[Tensor] | None]:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from minigrad import functional as F
-from minigrad.explain.recording import Contribution, Operation, Value, entry
-from minigrad.explain.why import local_derivatives
+from minigrad.explain.derivatives import local_derivatives
+from minigrad.explain.recording import Contribution, Operation, Value
+from minigrad.explain.words import entry
 from minigrad.rule import Rule
 from minigrad.rules import elementwise, indexing, linear_algebra, reductions, shapes
 

@@ -193,7 +193,7 @@ def test_what_is_taken_apart_is_bounded(monkeypatch):
     found = data(mg.explain(np.sum(model(np.ones((64, 4, 16), np.float32)))))
     assert 100 < sum(len(parts) for parts in found["whys"].values()) <= 1000
     explanation = mg.explain(network()[0])
-    monkeypatch.setattr(sys.modules["minigrad.explain.page"], "MOST_WORK", 20_000)
+    monkeypatch.setattr(sys.modules["minigrad.explain.page.data"], "MOST_WORK", 20_000)
     found = data(explanation)
     assert 0 < sum(len(parts) for parts in found["whys"].values()) < 10
     local = [c["local"] for o in found["operations"] for c in o["contributions"]]

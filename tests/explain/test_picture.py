@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.explain.picture import _graph, _layout, heat_map
+from minigrad.explain.arrays import heat_map
+from minigrad.explain.boxes import graph
+from minigrad.explain.layout import layout
 from minigrad.models import SequenceClassifier
 from tests.explain.programs import PROGRAMS, guilty, leaf, twice
 
@@ -36,8 +38,8 @@ def test_a_picture_is_well_formed_and_asks_for_nothing(program):
 
 @pytest.mark.parametrize("explained", [*(lambda p=p: mg.explain(p()[0]) for p in PROGRAMS), large])
 def test_no_box_covers_another_and_edges_lead_down(explained):
-    boxes, edges = _graph(explained(), None)
-    width, height = _layout(boxes, edges)
+    boxes, edges = graph(explained(), None)
+    width, height = layout(boxes, edges)
     for i, a in enumerate(boxes):
         assert a.x - a.width / 2 >= 0
         assert a.x + a.width / 2 <= width
@@ -63,8 +65,8 @@ def test_a_value_that_is_used_everywhere_has_one_way_through_the_picture():
     x = y = leaf(1.0)
     for _ in range(300):
         y = y + x
-    boxes, edges = _graph(mg.explain(y), None)
-    _layout(boxes, edges)
+    boxes, edges = graph(mg.explain(y), None)
+    layout(boxes, edges)
     assert len(edges) == 300 + 299
     assert len({id(bend) for edge in edges for bend in edge.bends}) == 299
     assert sum(edge.leads for edge in edges) == 300
@@ -98,9 +100,9 @@ def test_names_cannot_break_out_of_the_picture():
 
 def test_a_large_model_is_folded_and_opens_to_any_depth():
     explanation = large()
-    assert len(_graph(explanation, None)[0]) <= 60
+    assert len(graph(explanation, None)[0]) <= 60
     assert "encoder.layers.5" in explanation.to_svg()
-    assert len(_graph(explanation, 1)[0]) < len(_graph(explanation, 3)[0]) < len(_graph(explanation, 0)[0])
+    assert len(graph(explanation, 1)[0]) < len(graph(explanation, 3)[0]) < len(graph(explanation, 0)[0])
     folded = explanation.to_svg(1)
     assert "encoder" in folded
     assert "layer_norm(" not in "".join(t.text or "" for t in ET.fromstring(folded).iter(f"{SVG}text"))

@@ -8,8 +8,8 @@ import pytest
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.explain.recording import short
-from minigrad.explain.text import shown, summary
+from minigrad.explain.arrays import shown, summary
+from minigrad.explain.words import short
 from minigrad.models import SequenceClassifier
 from tests.explain.programs import PROGRAMS, guilty, leaf
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 import minigrad.functional as F
-from minigrad.explain.why import _probed, local_derivatives
+from minigrad.explain.derivatives import local_derivatives, probed
 from tests.explain.programs import PROGRAMS, digits, leaf
 from tests.rules.test_every_rule import NAMES, SAMPLES, as_list, drawn
 from tests.test_functional import KERNELS, by_inputs
@@ -92,12 +92,12 @@ def test_local_derivatives_are_those_found_by_probing_one_place_after_another():
             for index in np.ndindex(x.shape):
                 np.testing.assert_allclose(
                     local_derivatives(c, index),
-                    _probed(c, index, np.ones(c.operation.output.array.shape, bool)),
+                    probed(c, index, np.ones(c.operation.output.array.shape, bool)),
                     atol=1e-12,
                 )
 
 
-def test_a_rule_that_works_on_arrays_only_is_probed():
+def test_a_rule_that_works_on_arrays_only_isprobed():
     @mg.rule()
     def flipped(x, /):
         return np.flip(np.array(x)), (lambda g: np.flip(np.array(g, copy=True)),)
