@@ -8,6 +8,7 @@ import sys
 import weakref
 from collections import UserDict, deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from types import (
     CellType,
@@ -77,14 +78,15 @@ class Module:
             if trace.threads.tracer is not None:
                 return trace.call(self, *args, **kwargs)
             return self.forward(*args, **kwargs)
-        except (TypeError, ValueError, IndexError) as error:
-            _name_module(error, self)
-            raise
         except RecursionError as error:
             raise ValueError(
                 f"{type(self).__name__}: calls nested deeper than Python's limit of {sys.getrecursionlimit()}: lay the "
                 "layers one after the other, in a list, or raise sys.setrecursionlimit; or something calls itself"
             ) from error
+        except Exception as error:
+            with suppress(Exception):  # a layer that cannot be shown, say, must not hide it
+                _add_path(error, self)
+            raise
 
     # ---- what it is made of ----
 
@@ -502,16 +504,43 @@ def _text(module: Module, shown: set[int], depth: int) -> str:
     return f"{name}(\n  " + "\n  ".join(lines) + "\n)"
 
 
-def _name_module(error: Any, module: Module) -> None:
-    """Put the path of the layer that failed before the message, a part at each level that the error passes."""
-    if not hasattr(error, "passed"):
-        error.passed, error.layer, error.text, error.path = module, module, str(error), []
+class _Path(str):
+    """A note on an exception: where in a model it arose. It knows no module, so that it keeps none alive."""
+
+    parts: tuple[str, ...]
+    layer: str
+    depth: int  # which call of a module in the traceback, from the innermost on, is of the one that the path begins at
+
+
+def _add_path(error: Exception, module: Module) -> None:
+    """Add the path of the layer that failed as a note; at each module that the error passes it grows by a part."""
+    calls, trace = [], error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code is _CALL:
+            calls.append(trace.tb_frame)
+        trace = trace.tb_next
+    notes = getattr(error, "__notes__", [])
+    before = next((note for note in notes if isinstance(note, _Path)), None)
+    depth = 1 if before is None else before.depth
+    if len(calls) <= depth:  # it arose in this module itself
         return
-    name = next((name for name, child in _own(module)[0] if child is error.passed), None)
-    if name is not None:
-        inside = any(isinstance(child, Module) for _, child in _own(error.layer)[0])
-        error.path.insert(0, name)
-        error.passed = module
-        layer = type(error.layer).__name__ if inside else repr(error.layer)
-        path = error.path if len(error.path) <= _DEEPEST else [*error.path[:5], "...", *error.path[-5:]]
-        error.args = (f"{'.'.join(path)} ({layer}): {error.text}",)
+    child = calls[-depth].f_locals["self"]
+    name = next((name for name, x in _own(module)[0] if x is child), None)
+    if name is None:
+        return
+    if before is None:
+        inside = any(isinstance(x, Module) for _, x in _own(child)[0])
+        layer = type(child).__name__ if inside else repr(child)
+    else:
+        layer = before.layer
+    parts = (name, *(before.parts if before else ()))
+    shown = parts if len(parts) <= _DEEPEST else (*parts[:5], "...", *parts[-5:])
+    note = _Path(f"in {'.'.join(shown)} ({layer})")
+    note.parts, note.layer, note.depth = parts, layer, len(calls)
+    if before is None:
+        error.add_note(note)
+    else:
+        notes[notes.index(before)] = note
+
+
+_CALL = Module.__call__.__code__
