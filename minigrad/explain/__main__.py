@@ -368,7 +368,7 @@ def main(arguments: list[str] | None = None) -> int:
         place = _place(error, path)
         if not place and not isinstance(error, _REFUSALS):
             raise  # neither a bad expression nor the user's own program: a fault in here
-        print(f"{place}{type(error).__name__}: {error}", file=sys.stderr)
+        print(f"{place}{type(error).__name__}: {error}", *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
         return 1
     print("\n\n".join([str(explanation), *answers]))
     return 0

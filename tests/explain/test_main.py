@@ -179,6 +179,16 @@ def text(x):
 """
 
 
+def test_an_error_in_a_model_is_told_with_its_path(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    path = tmp_path / "mine.py"
+    path.write_text("from minigrad import nn\ndef loss(x):\n    return nn.Sequential(nn.Linear(3, 2))(x)\n")
+    assert main([f"{path}:loss", "x=[1,2]"]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("mine.py:3, return nn.Sequential(nn.Linear(3, 2))(x): ValueError: linear: expected")
+    assert said[1:] == ["in layers.0 (Linear(in_features=3, out_features=2))"]
+
+
 def test_a_function_of_a_file_is_explained_with_its_lines(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     path = tmp_path / "mine.py"
