@@ -19,7 +19,7 @@ from minigrad.creation import default_generator
 from minigrad.modes import enable_grad
 from minigrad.nn.module import Module
 from minigrad.tensor import Array, Tensor, as_array
-from minigrad.transforms import _leaves
+from minigrad.transforms import tree_leaves
 
 MOST_ORDERS = 9  # each takes several times as long as the one before
 ENTRIES = 32  # of one input that are compared: all of a small one, of a large one as many drawn at random
@@ -64,7 +64,7 @@ def check_gradients(
         full = list(arrays)
         for i, x in zip(places, xs, strict=True):
             full[i] = x
-        return _leaves(f(*full))
+        return tree_leaves(f(*full))
 
     _check(function, points, order, method, rtol, flat, np.random.default_rng(0), "gradient")
 
@@ -212,7 +212,7 @@ def check_layer(layer: Module, *inputs: Any, order: int = 1) -> None:
             check_gradients(run, *values, *arrays, order=order)
             tensors = [Tensor(x, requires_grad=True) for x in values]
             strided = [np.repeat(x, 2, -1)[..., ::2] if isinstance(x, np.ndarray) and x.ndim else x for x in arrays]
-            y, again = _leaves(run(*tensors, *arrays)), _leaves(run(*tensors, *strided))
+            y, again = tree_leaves(run(*tensors, *arrays)), tree_leaves(run(*tensors, *strided))
             for a, b in zip(y, again, strict=True):
                 np.testing.assert_allclose(
                     b.data, a.data, rtol=1e-9, atol=1e-12, err_msg="of inputs in another memory layout"

@@ -35,7 +35,7 @@ def _map(f: Callable[[Any], Any], tree: Tree) -> Tree:
     return f(tree)
 
 
-def _leaves(tree: Tree) -> list[Any]:
+def tree_leaves(tree: Tree) -> list[Any]:
     leaves: list[Any] = []
     _map(leaves.append, tree)
     return leaves
@@ -58,7 +58,7 @@ def _start(x: Any) -> Tensor:
 
 
 def _outputs(name: str, y: Tree) -> list[Tensor]:
-    ys = _leaves(y)
+    ys = tree_leaves(y)
     for leaf in ys:
         if not isinstance(leaf, Tensor):
             raise TypeError(
@@ -114,7 +114,7 @@ def _settled(y: Tree, inputs: list[Tensor], recording: bool) -> Tree:
 
 def _matching(name: str, given: Tree, tensors: list[Tensor]) -> list[Tensor]:
     """Tangents or cotangents, one for each tensor and of its shape."""
-    leaves = [v if isinstance(v, Tensor) else Tensor(as_array(v)) for v in _leaves(given)]
+    leaves = [v if isinstance(v, Tensor) else Tensor(as_array(v)) for v in tree_leaves(given)]
     shapes = [v.shape for v in leaves], [x.shape for x in tensors]
     if shapes[0] != shapes[1]:
         raise ValueError(f"{name} have the shapes {shapes[0]}, they must be {shapes[1]}")
@@ -159,7 +159,7 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) ->
         numbers = _numbers(argnums, len(args))
         recording = is_grad_enabled()
         wanted = [args[n] for n in numbers]
-        inputs = [_start(x) for x in _leaves(wanted)]
+        inputs = [_start(x) for x in tree_leaves(wanted)]
         starts = dict(zip(numbers, _fill(wanted, inputs), strict=True))
         with enable_grad():
             y = _scalar(f(*(starts.get(i, x) for i, x in enumerate(args)), **kwargs))
@@ -192,7 +192,7 @@ def vjp(f: Callable[..., Tree], *primals: Tree) -> tuple[Tree, Callable[[Tree], 
     """
     _check("vjp", f)
     recording = is_grad_enabled()
-    inputs = [_start(x) for x in _leaves(primals)]
+    inputs = [_start(x) for x in tree_leaves(primals)]
     with enable_grad():
         y = f(*_fill(primals, inputs))
     ys = _outputs("vjp", y)
@@ -215,7 +215,7 @@ def jvp(f: Callable[..., Tree], primals: tuple[Tree, ...], tangents: tuple[Tree,
     _check("jvp", f)
     primals = _tuple("jvp", primals)
     recording = is_grad_enabled()
-    inputs = [_start(x) for x in _leaves(primals)]
+    inputs = [_start(x) for x in tree_leaves(primals)]
     directions = _matching("tangents", tangents, inputs)
     with enable_grad():
         y = f(*_fill(primals, inputs))
@@ -236,11 +236,11 @@ def hvp(f: Callable[..., Any], primals: tuple[Tree, ...], tangents: tuple[Tree, 
     _check("hvp", f)
     primals = _tuple("hvp", primals)
     recording = is_grad_enabled()
-    inputs = [_start(x) for x in _leaves(primals)]
+    inputs = [_start(x) for x in tree_leaves(primals)]
     directions = _matching("tangents", tangents, inputs)
     gradient = grad(f, tuple(range(len(primals))))
     with enable_grad():
-        gradients = _leaves(gradient(*_fill(primals, inputs)))
+        gradients = tree_leaves(gradient(*_fill(primals, inputs)))
         along = sum((np.sum(g * v) for g, v in zip(gradients, directions, strict=True)), start=Tensor(0.0))
     return _fill(primals, _pull([along], inputs, [None], recording))
 
@@ -267,7 +267,7 @@ def jacobian(f: Callable[..., Tree], argnums: int | tuple[int, ...] = 0) -> Call
             return f(*(starts.get(i, x) for i, x in enumerate(args)), **kwargs)
 
         y, pull = vjp(of_wanted, *wanted)
-        ys, xs = _leaves(y), _leaves(wanted)
+        ys, xs = tree_leaves(y), tree_leaves(wanted)
 
         def rows(i: int) -> Tree:
             """∂ys[i]/∂wanted."""
@@ -275,7 +275,7 @@ def jacobian(f: Callable[..., Tree], argnums: int | tuple[int, ...] = 0) -> Call
             for j in range(ys[i].size):
                 cotangents = [Tensor(np.zeros(leaf.shape, leaf.dtype)) for leaf in ys]
                 cotangents[i].data.flat[j] = 1.0
-                pulled.append(_leaves(pull(_fill(y, cotangents))))
+                pulled.append(tree_leaves(pull(_fill(y, cotangents))))
             shapes = [ys[i].shape + np.shape(x) for x in xs]
             blocks = [
                 np.reshape(np.stack([row[k] for row in pulled]), shape)
