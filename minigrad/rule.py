@@ -106,7 +106,7 @@ class Rule:
         return self._pair(tracer.operation(self, self.function, inputs, settings))[0]
 
     def checked(self, made: Any, arrays: Sequence[Any]) -> tuple[Array, Sequence[Pullback | None]]:
-        """What the function made of these arrays, if it is a value (its own array or a view) and a pullback for each."""
+        """What the function made of these arrays: a value (its own array or a view) and a pullback for each."""
         value, pullbacks = self._pair(made)
         if len(pullbacks) != len(arrays):
             raise TypeError(f"rule {self.name} has {len(arrays)} inputs and returned {len(pullbacks)} pullbacks")
@@ -240,7 +240,7 @@ RULES: list[Rule] = []  # every rule, so that the tests can hold each to its num
 
 
 def implements(*numpy_functions: Callable[..., Any], override: bool = False) -> Callable[[F], F]:
-    """Make a function, written with other operations, what these NumPy functions do on Tensors; override: as in rule."""
+    """Make a function, written with other operations, what these NumPy functions do on Tensors; override: as rule."""
     checks.flag("implements", override=override)
 
     def register(function: F) -> F:

@@ -8,6 +8,7 @@ import numpy as np
 
 from minigrad.autograd import grad
 from minigrad.explain.recording import Contribution
+from minigrad.modes import enable_grad, no_grad
 from minigrad.tensor import Array, Tensor, detached
 
 PROBES = 4096  # entries of an upstream gradient that are probed one by one
