@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -38,21 +38,16 @@ class Node:
     hooks, made_at, memory, snapshots, value: what autograd.py, trace.py and guard.py note here.
     """
 
-    __slots__ = (
-        "dtype", "hooks", "inputs", "made_at", "memory", "pullbacks", "rule", "settings", "shape", "snapshots", "stamp",
-        "value",
-    )  # fmt: skip
+    __slots__ = ("dtype", "hooks", "inputs", "made_at", "memory", "pullbacks",
+                 "rule", "settings", "shape", "snapshots", "stamp", "value")  # fmt: skip
 
-    def __init__(
-        self, rule: Any, inputs: Sequence[Any], settings: dict[str, Any], pullbacks: Any, value: Array
-    ) -> None:
+    def __init__(self, rule: Any, inputs: Sequence[Any], settings: Any, pullbacks: Any, value: Array) -> None:
         self.rule, self.inputs, self.settings, self.pullbacks = rule, inputs, settings, pullbacks
         self.shape, self.dtype = value.shape, value.dtype
         if self.dtype.kind != "f":
             needs_float(f"the gradient of {rule.name}", self.dtype)
         self.stamp = next(stamps)
-        nothing: Any = None
-        self.hooks = self.made_at = self.memory = self.snapshots = self.value = nothing
+        self.hooks = self.made_at = self.memory = self.snapshots = self.value = cast(Any, None)
 
     def expose(self, array: Array) -> None:
         """External code gets the array that came out, and may write into it."""
@@ -72,19 +67,16 @@ def vertex(x: Tensor) -> Vertex:
 
 
 class Guard:
-    """What a layer over the graph is told; guard.py puts its own in the place of this one, which does nothing."""
+    """A layer over the graph, and what it is told; guard.py puts its own in the place of this one, which does nothing.
 
-    def recorded(self, node: Node, inputs: Sequence[Any], value: Array) -> None:
-        """A node was made: of these inputs, this value."""
+    recorded: a node was made, of these inputs this value. not_recorded: a value was made outside of the graph, maybe a
+    view of inputs in it. exposed: external code gets the array of a node. verify: before gradients are pulled back.
+    """
 
-    def not_recorded(self, inputs: Sequence[Any], value: Array) -> None:
-        """Outside of the graph a value was made, of inputs in it, whose memory it may share."""
-
-    def exposed(self, node: Node, array: Array) -> None:
-        """External code gets the array that this node made."""
-
-    def verify(self, nodes: Sequence[Node], create_graph: bool, needed: Any) -> None:
-        """Gradients are to be pulled back through these nodes: raise if they would be wrong."""
+    def recorded(self, node: Node, inputs: Sequence[Any], value: Array) -> None: ...
+    def not_recorded(self, inputs: Sequence[Any], value: Array) -> None: ...
+    def exposed(self, node: Node, array: Array) -> None: ...
+    def verify(self, nodes: Sequence[Node], create_graph: bool, needed: Any) -> None: ...
 
 
 guard = Guard()
@@ -122,10 +114,8 @@ def recorder(rule: Any) -> Callable[..., Any]:
                 vertices.append(array)
             arrays.append(array)
         tracer = threads.tracer
-        if tracer is None:
-            value, pullbacks = rule.checked(rule.function(*arrays, **settings), arrays)
-        else:
-            value, pullbacks = rule.checked(tracer.operation(rule, rule.function, arrays, settings), arrays)
+        function = rule.function if tracer is None else tracer.around(rule)
+        value, pullbacks = rule.checked(function(*arrays, **settings), arrays)
         result = wrapped(value)
         if wanted and is_grad_enabled():
             result.node = node = Node(rule, vertices, settings, pullbacks, value)
@@ -188,9 +178,8 @@ def backward_pass(
                 g = complete(node, g)
             made: Any = node.pullbacks if pullbacks is None else pullbacks[node]
             for i, v in enumerate(node.inputs):
-                if not isinstance(v, (Node, Tensor)) or (needed is not None and v not in needed):
-                    continue
-                if (pullback := made[i]) is None:
+                pullback = made[i]
+                if pullback is None or not isinstance(v, (Node, Tensor)) or (needed is not None and v not in needed):
                     continue
                 h = pulled = pullback(g)
                 if type(h) is not np.ndarray or h.shape != v.shape or h.dtype is not v.dtype:
@@ -210,10 +199,7 @@ def added(total: Any, h: Any) -> Any:
 
 
 def replay(nodes: list[Node], needed: set[Vertex] | None, tensors: dict[Node, Tensor]) -> dict[Node, Any]:
-    """Pullbacks that record: the rules are run again on Tensors, which stand in the graph where the first ones did.
-
-    tensors: of nodes, where there are some already.
-    """
+    """Pullbacks that record: the rules are run again on Tensors, which stand in the graph where the first ones did."""
     wanted = set(nodes if needed is None else needed)
     for node in reversed(nodes):
         if node in wanted:

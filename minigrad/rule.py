@@ -101,9 +101,8 @@ class Rule:
         """The value among arrays alone, where NumPy's scalars stay what they are; nothing is recorded."""
         inputs = [x if type(x) in PLAIN or isinstance(x, np.generic) else beside(x, inputs) for x in inputs]
         tracer = threads.tracer
-        if tracer is None:
-            return self._pair(self.function(*inputs, **settings))[0]
-        return self._pair(tracer.operation(self, self.function, inputs, settings))[0]
+        function = self.function if tracer is None else tracer.around(self)
+        return self._pair(function(*inputs, **settings))[0]
 
     def checked(self, made: Any, arrays: Sequence[Any]) -> tuple[Array, Sequence[Pullback | None]]:
         """What the function made of these arrays: a value (its own array or a view) and a pullback for each."""

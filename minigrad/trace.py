@@ -23,6 +23,10 @@ class Tracer:
         """A rule is applied; run is its function, or the tracer that stands nearer to it."""
         return run(*inputs, **settings)
 
+    def around(self, rule: Any) -> Callable[..., Made]:
+        """The rule's function, with this tracer in front of it."""
+        return functools.partial(_operation, self, rule, rule.function)
+
     def recorded(self, node: Any) -> None:
         """The operation has been recorded."""
 
@@ -63,10 +67,11 @@ class _Chain(Tracer):
     def __init__(self, tracers: list[Tracer]) -> None:
         self.tracers = tracers
 
-    def operation(self, rule: Any, run: Callable[..., Made], inputs: Any, settings: dict[str, Any]) -> Made:
+    def around(self, rule: Any) -> Callable[..., Made]:
+        run = rule.function
         for tracer in (*_everywhere, *self.tracers):
             run = functools.partial(_operation, tracer, rule, run)
-        return run(*inputs, **settings)
+        return run  # type: ignore[no-any-return]
 
     def recorded(self, node: Any) -> None:
         for tracer in (*_everywhere, *self.tracers):
