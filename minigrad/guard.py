@@ -84,27 +84,32 @@ class ContentGuard(graph.Guard):
 
     def recorded(self, node: Node, inputs: Sequence[Any], value: Array) -> None:
         """Note what must not be written into: of the inputs those in reach of external code, and the settings."""
-        rule, taken = node.rule, []
-        for x, v in zip(inputs, node.inputs):  # noqa: B905  of each there is one
+        taken: list[Snapshot] = []
+        for i, v in enumerate(node.inputs):
             if type(v) is Node:
-                array: Any = x._array if v.memory is EXTERNAL else None
+                if v.memory is not EXTERNAL:
+                    continue
+                array = inputs[i]._array
             elif isinstance(v, Tensor):
                 array = v._array
+            elif type(v) is np.ndarray and is_external(v):
+                array = v
             else:
-                array = v if type(v) is np.ndarray and is_external(v) else None
-            if array is not None:
-                if rule.linear:
-                    node.value = value
-                    break
-                # content does the same, and takes half as long again
-                before = array.tobytes() if array.nbytes < _SHARED else content(array)
-                taken.append((array, before, array.shape, array.dtype))
-        for setting in node.settings.values():
-            if isinstance(setting, np.ndarray) and is_external(setting):
-                taken.append(snapshot(setting))
-        node.snapshots = taken or None
+                continue
+            if node.rule.linear:
+                node.value = value
+                break
+            # content does the same, and takes half as long again
+            before = array.tobytes() if array.nbytes < _SHARED else content(array)
+            taken.append((array, before, array.shape, array.dtype))
+        if node.settings:
+            for setting in node.settings.values():
+                if isinstance(setting, np.ndarray) and is_external(setting):
+                    taken.append(snapshot(setting))
+        if taken:
+            node.snapshots = taken
         base = value.base
-        if base is not None and rule.may_view:
+        if base is not None and node.rule.may_view:
             for x in inputs:
                 array = x._array if isinstance(x, Tensor) else x
                 # whoever can write into the one can write into the other; NumPy's views of views have one base, mostly

@@ -23,13 +23,13 @@ class _Mode:
             raise TypeError(f"write @mg.{type(self).__name__}(), with brackets")
 
     def __enter__(self) -> None:
-        _modes.set((*_modes.get(), (self, _generator_around(sys._getframe(1)))))
+        modes.set((*modes.get(), (self, _generator_around(sys._getframe(1)))))
 
     def __exit__(self, *_: object) -> None:
-        modes = _modes.get()
-        mine = [i for i, (mode, _) in enumerate(modes) if mode is self]
+        now = modes.get()
+        mine = [i for i, (mode, _) in enumerate(now) if mode is self]
         if mine:  # a generator may be closed in another thread or task than it was opened in
-            _modes.set(modes[: mine[-1]] + modes[mine[-1] + 1 :])
+            modes.set(now[: mine[-1]] + now[mine[-1] + 1 :])
 
     def __call__(self, function: F) -> F:
         mode = self
@@ -64,7 +64,7 @@ class _Mode:
 
 # What each `with` that this thread, or asyncio task, is in says of recording, the innermost last; and the frame of the
 # generator that it stands in, if it does: while that waits at a yield, the mode is not that of whoever runs.
-_modes: contextvars.ContextVar[tuple[tuple[_Mode, FrameType | None], ...]] = contextvars.ContextVar("modes", default=())
+modes: contextvars.ContextVar[tuple[tuple[_Mode, FrameType | None], ...]] = contextvars.ContextVar("modes", default=())
 _YIELDS = inspect.CO_GENERATOR | inspect.CO_ITERABLE_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
@@ -108,7 +108,7 @@ class _EngineMode(_Mode):
         self.records = records
 
     def __enter__(self) -> None:
-        _modes.set((*_modes.get(), (self, None)))
+        modes.set((*modes.get(), (self, None)))
 
 
 RECORDING = {records: _EngineMode(records) for records in (True, False)}
@@ -116,9 +116,7 @@ RECORDING = {records: _EngineMode(records) for records in (True, False)}
 
 def is_grad_enabled() -> bool:
     """Whether operations are being recorded in this thread or asyncio task."""
-    modes = _modes.get()
-    if modes:
-        for mode, generator in reversed(modes):
-            if generator is None or generator.f_back is not None:  # which one has that runs
-                return mode.records
+    for mode, generator in reversed(modes.get()):
+        if generator is None or generator.f_back is not None:  # which one has that runs
+            return mode.records
     return True
