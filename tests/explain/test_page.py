@@ -426,7 +426,7 @@ def test_tab_reaches_every_control_and_each_has_a_name(opened):
     page.evaluate("foldAll(true)")
     page.keyboard.press("End")
     page.locator(".node").nth(2).click()
-    page.evaluate("select({why: {value: 0, index: [0, 0]}})")
+    page.evaluate("explain({value: 0, index: [0, 0]})")
     page.locator("#modules summary").click()
     focusable = "a[href], button, input, summary"
     everything = page.evaluate(
@@ -500,7 +500,7 @@ def test_an_entry_that_is_not_in_the_file_says_how_to_ask_for_it(opened):
     x = leaf(np.ones((10, 10)))
     page = opened(mg.explain(np.sum(x**2)))
     page.keyboard.press("End")
-    page.evaluate("select({why: {value: 0, index: [9, 9]}})")
+    page.evaluate("explain({value: 0, index: [9, 9]})")
     assert 'explanation.why("x", (9, 9))' in page.locator("#why").inner_text()
 
 
@@ -666,7 +666,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(explained, scheme, opened):
     page = opened(explained(), 390, 844, color_scheme=scheme, has_touch=True)
     page.keyboard.press("End")
     page.evaluate("select({value: operations.at(-2).output})")
-    page.evaluate("select({why: {value: Number(Object.keys(whys)[0]), index: Object.values(whys)[0][0].index}})")
+    page.evaluate("explain({value: Number(Object.keys(whys)[0]), index: Object.values(whys)[0][0].index})")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     for selector in ("header button", "footer button", "summary", "#slider", "button.number"):
         for box in page.locator(selector).evaluate_all("all => all.map(x => x.getBoundingClientRect().toJSON())"):

@@ -18,7 +18,7 @@ DOM = Path(__file__).with_name("dom.js")
 FOLDER = Path(page.__file__).parent
 HTML = (FOLDER / "page.html").read_text(encoding="utf-8")
 CSS = (FOLDER / "page.css").read_text(encoding="utf-8")
-SCRIPT = "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in page.SCRIPTS)
+SCRIPT = page.script()
 
 
 @cache
@@ -31,7 +31,19 @@ def recorded(program):
 
 
 def test_every_script_is_part_of_the_page():
-    assert {path.name for path in FOLDER.glob("*.js")} == set(page.SCRIPTS)
+    assert {path.name for path in FOLDER.glob("*.js")} == {f"{name}.js" for name in page.SCRIPTS}
+
+
+def test_only_the_state_changes():
+    assert re.findall(r"^(?:let|var) .*", SCRIPT, re.MULTILINE) == []
+
+
+def test_comments_and_types_stay_with_the_source():
+    source = "\n".join((FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in page.SCRIPTS)
+    assert "@param" in source
+    assert not re.search(r"@param|@typedef|^ *//", SCRIPT, re.MULTILINE)
+    lines = source.splitlines()
+    assert [line for line in SCRIPT.splitlines() if line not in lines] == []
 
 
 def test_what_the_script_asks_for_is_in_the_page():
@@ -130,7 +142,7 @@ WHYS = """
 const texts = (element) => element.nodes.flatMap((node) => node.nodes ? texts(node) : [node]);
 document.dispatch("keydown", { key: "End" });
 values.flatMap((v, value) => (whys[value] ?? []).map((w) => {
-    select({ why: { value, index: w.index } });
+    explain({ value, index: w.index });
     return [value, w.index, $("why").hidden, texts($("why")).join(" ")];
 }))
 """
@@ -150,12 +162,12 @@ def test_each_why_opens_and_shows_the_gradient(program, run):
 
 
 FOLDING = """
-const look = () => [...boxes.values()].map(({ x, y, width, height, group }) => [x, y, width, height, group?.path ?? null]);
+const look = () => state.layout.boxes.map(({ x, y, width, height, group }) => [x, y, width, height, group?.path ?? null]);
 const unfolded = look();
 foldAll(true);
 const folded = look();
 foldAll(false);
-[unfolded, folded, look(), size.width, size.height]
+[unfolded, folded, look(), state.layout.width, state.layout.height]
 """
 
 
@@ -185,11 +197,43 @@ const found = [pressed("End"), pressed("ArrowLeft"), pressed("Home"), pressed("A
 $("last").click(); found.push(at());
 $("back").click(); found.push(at());
 $("slider").dispatch("input", { target: { value: "2" } }); found.push(at());
-pressed(" "); found.push(Boolean(state.playing), $("play").getAttribute("aria-label"));
-pressed("ArrowRight"); found.push(Boolean(state.playing), at());
+pressed(" "); found.push(Boolean(state.timer), $("play").getAttribute("aria-label"));
+pressed("ArrowRight"); found.push(Boolean(state.timer), at());
 pressed("?"); found.push($("keys").open);
 found
 """
+
+
+STATE = """
+const told = [];
+const aspects = ["position", "selection", "layout", "zoom", "playing", "traced", "theme"];
+state.watch(Object.fromEntries(aspects.map((aspect) => [aspect, () => told.push(aspect)])));
+const after = (act) => { told.length = 0; const before = state.layout; act(); return [...told, state.layout === before]; };
+const [group] = groups.values();
+[
+    after(() => state.goTo(-1)), after(() => state.goTo(Infinity)), state.position, after(() => state.goTo(2)),
+    after(() => state.select({ value: 3 })), after(() => state.select({ group })), [state.value, state.group.id],
+    after(() => state.trace(3)), state.traced, after(() => state.goTo(1)), state.traced,
+    after(() => state.toggle(group)), [...state.folded], state.traced, after(() => state.toggle(group)), [...state.folded],
+    after(() => state.zoomTo(0)), state.zoom, after(() => state.zoomTo(9)), state.zoom,
+    after(() => state.measure(9, true)), after(() => state.measure(9, true)), state.isMeasured,
+    after(() => state.play(7)), state.timer, after(() => state.setTheme("dark")), state.theme,
+]
+"""
+
+
+@needs_node
+def test_each_change_of_the_state_tells_its_view(run):
+    explanation = recorded(encoder_layer)
+    *found, timer, dark, theme = run(explanation, STATE)
+    assert (timer, dark, theme) == (7, ["theme", True], "dark")
+    assert found[:4] == [[True], ["position", True], len(explanation.steps), ["position", True]]
+    selected, other, (value, group) = found[4:7]
+    assert (selected, other, value) == (["selection", True], ["selection", True], None)
+    assert found[7:11] == [["traced", True], traced := {"value": 3, "position": 2}, ["position", True], traced]
+    assert found[11:16] == [["traced", "layout", False], [group], None, ["traced", "layout", False], []]
+    assert found[16:20] == [["zoom", True], 0.005, ["zoom", True], 3]
+    assert found[20:] == [["traced", "layout", False], [True], True, ["playing", True]]
 
 
 @needs_node

@@ -17,24 +17,29 @@ from minigrad.explain.page.data import data
 from minigrad.explain.recording import Recording
 from minigrad.explain.words import legible
 
-SCRIPTS = ("recording.js", "boxes.js", "layout.js", "drawing.js", "panel.js", "controls.js")
+SCRIPTS = ("recording", "elements", "boxes", "layout", "routes", "state", "drawing", "panel", "controls")
 HEIGHT = 720  # of the page in a notebook
 
 
 def to_html(recording: Recording) -> str:
     """The page, in one text."""
-    page, style = _text("page.html"), _text("page.css")
-    script = "\n".join(map(_text, SCRIPTS))
+    page, style, script_ = _text("page.html"), _text("page.css"), script()
     json_ = json.dumps(data(recording), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     filled = {
         "title": escape(f"Backprop of {recording.output.name}"),
         "policy": f"default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
-        f"style-src '{_hash(style)}'; script-src '{_hash(script)}'",
+        f"style-src '{_hash(style)}'; script-src '{_hash(script_)}'",
         "style": style,
-        "script": script,
+        "script": script_,
         "data": json_.replace("<", "\\u003c"),  # no name can end the element
     }
     return legible(re.sub(r"\{\{(\w+)\}\}", lambda found: filled[found[1]], page))
+
+
+def script() -> str:
+    """The scripts as one; their types and comments, a third of them, are for those who read the source."""
+    source = "\n".join(_text(f"{name}.js") for name in SCRIPTS)
+    return re.sub(r"^ *(?:/\*\*.*?\*/|//[^\n]*)\n", "", source, flags=re.MULTILINE | re.DOTALL)
 
 
 def _text(name: str) -> str:

@@ -1,131 +1,166 @@
-// What the reader does: steps, selections, folds, zoom, keys.
+// What the reader does: steps, selections, folds, zoom, keys; and the beginning.
 
-// ---- acting ---------------------------------------------------------------------------------------------------------
+const BEAT = 1100; // milliseconds of a step while playing
 
+// ---- acting: the state changes, and what it is about comes into view ------------------------------------------------
+
+/** @param {number} position */
 function goTo(position) {
-  const moved = Math.max(0, Math.min(steps.length, position));
-  if (moved === state.position) return;
-  state.position = moved;
-  show();
-  const step = stepAt(moved);
+  if (!state.goTo(position)) return;
+  const step = stepTo(state.position);
   if (!step) return;
-  const shown = [boxOf[operations[step.operation]?.output], boxOf[step.value]];
+  const shown = [step.operation === null ? null : operations[step.operation].output, step.value];
   follow(...(step.kind === "add" ? shown.reverse() : shown));
 }
 
-/** Select a value, a module or an entry to be explained; nothing selects nothing. */
-function select({ value, group, why }) {
-  const closed = $("side").contains(document.activeElement) ? boxOf[state.value] : null;
-  if (why === undefined) Object.assign(state, { value: value ?? null, group: group ?? null, why: null });
-  else {
-    state.why = why;
-    if (why) Object.assign(state, { value: value ?? why.value, group: null });
-  }
-  showDetails();
-  showWhy();
-  follow(state.value === null ? null : boxOf[state.value]);
-  if (why || value !== undefined || group) $(why ? "why" : "details").scrollIntoView({ block: "start" });
-  else closed?.element.focus({ preventScroll: true });
+/**
+ * Show the details of a value or of a module; nothing selects nothing.
+ * @param {{ value?: number, group?: Group }} selection
+ */
+function select(selection) {
+  if (selection.value === undefined && !selection.group) return back(() => state.select({}));
+  state.select(selection);
+  follow(state.value);
+  $("details").scrollIntoView({ block: "start" });
 }
 
+/**
+ * Show why an entry of a gradient is what it is.
+ * @param {Entry} entry
+ */
+function explain(entry) {
+  state.select({ value: entry.value, entry });
+  follow(state.value);
+  $("why").scrollIntoView({ block: "start" });
+}
+
+const closeWhy = () => back(() => state.select({ value: state.value, group: state.group }));
+
+/**
+ * Who was beside the graph when something there was closed goes on in its box.
+ * @param {() => void} close
+ */
+function back(close) {
+  const box = $("side").contains(document.activeElement) ? selectedBox() : null;
+  close();
+  follow(state.value);
+  if (box) drawing.focus(box);
+}
+
+const selectedBox = () => (state.value === null ? null : state.layout.boxOf[state.value]);
+
+/**
+ * A box opens its details, a number of a finished gradient in it its why.
+ * @param {Box} box
+ * @param {string | undefined} at  which number of the gradient was pressed, if one was
+ * @param {boolean} byKey
+ */
+function press({ value, group }, at, byKey) {
+  const gradient = gradientAt(value, state.position);
+  if (group) select({ group });
+  else if (at !== undefined && gradient && !gradient.waiting) {
+    explain({ value, index: indexOf(Number(at), arrays[gradient.array].shape) });
+  } else select({ value });
+  if (byKey) $(state.entry ? "why" : "details").focus({ preventScroll: true }); // the reader goes on there
+}
+
+/** @param {Group} group */
 function toggle(group) {
-  if (!state.folded.delete(group.id)) state.folded.add(group.id);
-  redraw();
-  const element = $("boxes").querySelector(`[data-group=${CSS.escape(group.id)}]`);
-  element?.focus({ preventScroll: true });
+  state.toggle(group);
+  inGroup("boxes", group.id)?.focus({ preventScroll: true });
 }
 
-function redraw() {
-  trace(null);
-  draw();
-  show();
-}
+/** @type {(id: string, group: string) => HTMLElement | null} */
+const inGroup = (id, group) => $(id).querySelector(`[data-group=${CSS.escape(group)}]`);
 
 /** Fold or unfold what is selected, or the module around it. */
 function foldSelected() {
-  const group = state.group ?? (state.value === null ? null : chains[values[state.value].operation]?.at(-1));
+  const made = state.value === null ? null : values[state.value].operation;
+  const group = state.group ?? (made === null ? null : around[made].at(-1));
   if (!group) return;
-  if (!state.folded.has(group.id)) Object.assign(state, { group, value: null, why: null });
+  if (!state.folded.has(group.id)) state.select({ group });
   toggle(group);
 }
 
-/** Light the ways that the gradient of a value has taken to get there. */
-function trace(v) {
-  const canvas = $("canvas");
-  canvas.classList.toggle("tracing", false);
-  for (const element of canvas.querySelectorAll(".traced")) element.classList.remove("traced");
-  if (v === null || !gradientOf(v)) return;
-  const found = new Set([v]);
-  for (const w of found) { // grows while it is walked
-    for (const [o, k] of given[w]) {
-      if (happens[o][k].add > state.position) continue;
-      found.add(operations[o].output);
-      for (const element of edges.get(`${w}>${o}`) ?? []) element.classList.add("traced");
-    }
-  }
-  for (const w of found) boxOf[w]?.element.classList.add("traced");
-  for (const { element, value, operation } of labels) {
-    element.classList.toggle("traced", found.has(value) && found.has(operations[operation].output));
-  }
-  canvas.classList.add("tracing");
-}
+/** @param {boolean} fold */
+const foldAll = (fold) => state.fold(fold ? groups.keys() : []);
 
-function play(on = !state.playing) {
-  clearInterval(state.playing);
+function play(on = !state.timer) {
+  clearInterval(state.timer);
   if (on && state.position === steps.length) goTo(0);
   const next = () => (state.position < steps.length ? goTo(state.position + 1) : play(false));
-  state.playing = on ? setInterval(next, BEAT) : 0;
-  document.body.classList.toggle("is-playing", on);
-  $("play").setAttribute("aria-label", on ? "Pause" : "Play");
+  state.play(on ? setInterval(next, BEAT) : 0);
+}
+
+// ---- what shows the state -------------------------------------------------------------------------------------------
+
+function showPosition() {
+  drawing.showPosition();
+  showPlayer();
+  showNow();
+  showSelection();
+}
+
+function showSelection() {
+  drawing.showSelection();
+  showDetails();
+  showWhy();
+}
+
+function showLayout() {
+  drawing.draw();
+  showOutline();
+  zoomTo(state.zoom);
+  showPosition();
+}
+
+function showPlaying() {
+  document.body.classList.toggle("is-playing", state.timer !== 0);
+  $("play").setAttribute("aria-label", state.timer ? "Pause" : "Play");
+}
+
+function showTheme() {
+  if (state.theme) document.documentElement.dataset.theme = state.theme;
 }
 
 // ---- the outline ----------------------------------------------------------------------------------------------------
 
-function outline() {
+function showOutline() {
   $("modules").hidden = groups.size === 0;
   const all = make("button", { type: "button", click: () => foldAll(state.folded.size === 0) },
     make("span", {}, state.folded.size ? "Unfold all" : "Fold all"));
-  const focused = document.activeElement?.closest("#outline") && document.activeElement.dataset.group;
+  const focused = /** @type {HTMLElement | null} */ (document.activeElement?.closest("#outline [data-group]") ?? null);
   $("outline").replaceChildren(all, listOf(root));
-  if (focused) $("outline").querySelector(`[data-group=${CSS.escape(focused)}]`)?.focus();
+  if (focused?.dataset.group) inGroup("outline", focused.dataset.group)?.focus();
 }
 
+/**
+ * @param {Group} group
+ * @returns {HTMLElement}
+ */
 function listOf(group) {
-  return make("ul", {}, ...group.children.filter((child) => typeof child !== "number").map((child) => {
+  return make("ul", {}, ...groupsIn(group).map((child) => {
     const isFolded = state.folded.has(child.id);
     const name = group.path ? child.path.slice(group.path.length + 1) : child.path;
     return make("li", {}, make("button", {
-      type: "button", "aria-expanded": String(!isFolded), "data-group": child.id, click: () => toggleFromOutline(child),
+      type: "button", "aria-expanded": String(!isFolded), "data-group": child.id, click: () => state.toggle(child),
       "aria-label": `Module ${child.path}, ${plural(child.members.length, "operation")}`,
     }, make("span", { class: "turn", "aria-hidden": "true" }, isFolded ? "▸" : "▾"), make("span", {}, name),
     make("span", {}, String(child.members.length))), listOf(child));
   }));
 }
 
-function toggleFromOutline(group) {
-  if (!state.folded.delete(group.id)) state.folded.add(group.id);
-  redraw();
-}
-
-function foldAll(fold) {
-  state.folded = new Set(fold ? groups.keys() : []);
-  redraw();
-}
-
 // ---- looking around -------------------------------------------------------------------------------------------------
 
+/**
+ * What is in the middle of the screen stays there.
+ * @param {number} zoom
+ */
 function zoomTo(zoom) {
-  const graph = $("graph"), canvas = $("canvas");
+  const graph = $("graph");
   const x = (graph.scrollLeft + graph.clientWidth / 2) / state.zoom;
   const y = (graph.scrollTop + graph.clientHeight / 2) / state.zoom;
-  state.zoom = Math.max(LEAST_ZOOM, Math.min(3, zoom));
-  canvas.style.transform = `scale(${state.zoom})`;
-  const side = Math.max(0, (graph.clientWidth - size.width * state.zoom) / 2);
-  const top = Math.max(0, Math.min(48, (graph.clientHeight - size.height * state.zoom) / 2));
-  Object.assign(canvas.style, {
-    width: `${size.width}px`, height: `${size.height}px`, marginLeft: `${side}px`, marginTop: `${top}px`,
-    marginRight: `${size.width * (state.zoom - 1)}px`, marginBottom: `${size.height * (state.zoom - 1)}px`,
-  });
+  state.zoomTo(zoom);
   graph.scrollTo({
     left: x * state.zoom - graph.clientWidth / 2, top: y * state.zoom - graph.clientHeight / 2, behavior: "instant",
   });
@@ -134,49 +169,57 @@ function zoomTo(zoom) {
 /** The whole graph, or as much of it as can still be read. */
 function fit(least = LEAST_ZOOM) {
   const { clientWidth, clientHeight } = $("graph");
-  zoomTo(Math.max(least, Math.min(1.4, (clientWidth - 16) / size.width, (clientHeight - 16) / size.height)));
+  const { width, height } = state.layout;
+  zoomTo(Math.max(least, Math.min(1.4, (clientWidth - 16) / width, (clientHeight - 16) / height)));
 }
 
 function lookAtTheBeginning() {
-  const first = boxOf[operations[0]?.output ?? output];
+  fit(0.85);
+  const first = state.layout.boxOf[operations.length ? operations[0].output : output];
+  if (!first) return;
   const middle = (first.x + first.width / 2) * state.zoom + parseFloat($("canvas").style.marginLeft);
   $("graph").scrollTo({ left: middle - $("graph").clientWidth / 2, top: 0, behavior: "instant" });
 }
 
-/** Bring these boxes into view; the first alone where they are too far apart. */
+/**
+ * Bring the boxes of these values into view; the first alone where they are too far apart.
+ * @param {...(number | null)} wanted
+ */
 function follow(...wanted) {
-  const found = wanted.filter(Boolean);
-  if (!found.length) return;
-  const graph = $("graph"), around = surrounding(found);
-  const fits = around.right - around.left <= graph.clientWidth && around.bottom - around.top <= graph.clientHeight;
-  if (!fits && found.length > 1) return follow(found[0]);
-  const { left, top, right, bottom } = around;
-  const inside = left >= graph.scrollLeft && right <= graph.scrollLeft + graph.clientWidth
-    && top >= graph.scrollTop && bottom <= graph.scrollTop + graph.clientHeight;
-  if (inside) return;
+  const boxes = wanted.flatMap((v) => (v === null ? [] : state.layout.boxOf[v] ?? []));
+  if (!boxes.length) return;
+  const { scrollLeft, scrollTop, clientWidth, clientHeight } = $("graph");
+  const all = surrounding(boxes);
+  const fits = all.right - all.left <= clientWidth && all.bottom - all.top <= clientHeight;
+  const { left, top, right, bottom } = fits ? all : surrounding([boxes[0]]);
+  const isInside = left >= scrollLeft && right <= scrollLeft + clientWidth
+    && top >= scrollTop && bottom <= scrollTop + clientHeight;
+  if (isInside) return;
   const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth";
-  graph.scrollTo({
-    left: (left + right - graph.clientWidth) / 2, top: (top + bottom - graph.clientHeight) / 2, behavior,
-  });
+  $("graph").scrollTo({ left: (left + right - clientWidth) / 2, top: (top + bottom - clientHeight) / 2, behavior });
 }
 
-/** Where these boxes lie in what can be scrolled over, with a margin. */
-function surrounding(found) {
-  const style = $("canvas").style, margin = 12;
+/**
+ * Where these boxes lie in what can be scrolled over, with a margin.
+ * @param {Box[]} boxes
+ */
+function surrounding(boxes) {
+  const { style } = $("canvas"), margin = 12;
   const sideways = parseFloat(style.marginLeft), down = parseFloat(style.marginTop);
   return {
-    left: Math.min(...found.map((box) => box.x)) * state.zoom + sideways - margin,
-    top: Math.min(...found.map((box) => box.y)) * state.zoom + down - margin,
-    right: Math.max(...found.map((box) => box.x + box.width)) * state.zoom + sideways + margin,
-    bottom: Math.max(...found.map((box) => box.y + box.height)) * state.zoom + down + margin,
+    left: Math.min(...boxes.map((box) => box.x)) * state.zoom + sideways - margin,
+    top: Math.min(...boxes.map((box) => box.y)) * state.zoom + down - margin,
+    right: Math.max(...boxes.map((box) => box.x + box.width)) * state.zoom + sideways + margin,
+    bottom: Math.max(...boxes.map((box) => box.y + box.height)) * state.zoom + down + margin,
   };
 }
 
-function drag() {
+function dragWithTheMouse() {
   const graph = $("graph");
+  /** @type {{ x: number, y: number } | null} */
   let from = null;
   graph.addEventListener("pointerdown", (event) => {
-    if (event.pointerType !== "mouse" || event.button || event.target.closest("button")) return;
+    if (event.pointerType !== "mouse" || event.button || isOn("button", event)) return;
     from = { x: event.clientX + graph.scrollLeft, y: event.clientY + graph.scrollTop };
     graph.classList.add("dragged");
   });
@@ -194,35 +237,40 @@ function drag() {
   }, { passive: false });
 }
 
+/** @type {(selectors: string, event: Event) => boolean} */
+const isOn = (selectors, event) => /** @type {Element} */ (event.target).closest(selectors) !== null;
+
 function changeTheme() {
-  const dark = document.documentElement.dataset.theme
-    ? document.documentElement.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  document.documentElement.dataset.theme = dark ? "light" : "dark";
+  const isDark = state.theme ? state.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  state.setTheme(isDark ? "light" : "dark");
 }
 
 // ---- keys and controls ----------------------------------------------------------------------------------------------
 
+/** @type {Record<string, () => void>} */
 const KEYS = {
-  ArrowRight: () => step(1), ArrowLeft: () => step(-1), Home: () => step(-Infinity), End: () => step(Infinity),
+  ArrowRight: () => stepBy(1), ArrowLeft: () => stepBy(-1), Home: () => stepBy(-Infinity), End: () => stepBy(Infinity),
   " ": () => play(),
   f: foldSelected, "+": () => zoomTo(state.zoom * 1.2), "-": () => zoomTo(state.zoom / 1.2), 0: () => fit(),
   "?": () => $("keys").showModal(), Escape: closeOne,
 };
 
-function step(by) {
+/** @param {number} by */
+function stepBy(by) {
   play(false);
   goTo(state.position + by);
 }
 
 function closeOne() {
   if ($("modules").open) $("modules").open = false;
-  else if (state.why) select({ why: null });
+  else if (state.entry) closeWhy();
   else select({});
 }
 
+/** @param {KeyboardEvent} event */
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || $("keys").open || !(event.key in KEYS)) return;
-  if (event.key === " " && event.target.closest("button:not(.node), summary")) return; // it is pressed
+  if (event.key === " " && isOn("button:not(.node), summary", event)) return; // it is pressed
   event.preventDefault();
   KEYS[event.key]();
 }
@@ -233,24 +281,21 @@ function listen() {
     smaller: KEYS["-"], larger: KEYS["+"], fit: KEYS[0], theme: changeTheme, help: KEYS["?"],
   };
   for (const [id, act] of Object.entries(clicks)) $(id).addEventListener("click", act);
-  $("slider").addEventListener("input", (event) => step(Number(event.target.value) - state.position));
+  $("slider").addEventListener("input", ({ target }) =>
+    stepBy(Number(/** @type {HTMLInputElement} */ (target).value) - state.position));
   document.addEventListener("keydown", onKey);
   document.addEventListener("pointerdown", (event) => {
-    if (!$("modules").contains(event.target)) $("modules").open = false;
+    if (!$("modules").contains(/** @type {Node} */ (event.target))) $("modules").open = false;
   });
   new ResizeObserver(resized).observe($("graph"));
-  drag();
+  dragWithTheMouse();
 }
 
 /** A frame that was hidden when the page was opened has a size only now, and its letters a width. */
 function resized() {
-  if (isMeasured || !measureLetter()) return zoomTo(state.zoom);
-  redraw();
-  fit(0.85);
-  lookAtTheBeginning();
+  if (state.isMeasured || !measureLetter()) zoomTo(state.zoom);
+  else lookAtTheBeginning();
 }
-
-let isMeasured = false;
 
 /** The width of a letter in the boxes, whatever font there is; false in a hidden frame, where nothing has a width. */
 function measureLetter() {
@@ -261,24 +306,22 @@ function measureLetter() {
   document.body.append(probe);
   const { width } = probe.getBoundingClientRect();
   probe.remove();
-  if (width) letter = width / 100;
-  return (isMeasured = width > 0 && $("graph").clientWidth > 0);
+  state.measure(width / 100 || state.letterWidth, width > 0 && $("graph").clientWidth > 0);
+  return state.isMeasured;
 }
 
 function start() {
-  readTimeline();
-  root = moduleTree();
-  readModules(root, []);
-  if (operations.length > MOST_UNFOLDED) foldAtFirst();
   $("counts").textContent = `${plural(operations.length, "operation")}, ${plural(values.length, "value")}`;
-  $("slider").max = steps.length;
+  $("slider").max = String(steps.length);
   const split = `${(100 * operations.length) / steps.length}%`;
   for (const id of ["slider", "marks"]) $(id).style.setProperty("--split", split);
   measureLetter();
-  draw();
-  fit(0.85);
+  state.watch({
+    position: showPosition, selection: showSelection, layout: showLayout, zoom: () => drawing.showZoom(),
+    playing: showPlaying, traced: () => drawing.showTraced(), theme: showTheme,
+  });
+  showLayout();
   lookAtTheBeginning();
-  show();
   listen();
   document.documentElement.dataset.ready = "true";
 }

@@ -1,147 +1,240 @@
-// The layout drawn: boxes, edges, the frames of open modules.
+// The graph on the screen: boxes, edges and the frames of open modules.
 
-let edges = new Map(); // "value>operation" to what is drawn of that edge
-let labels = []; // of the numbers that flow back: {element, value, operation}
+/**
+ * @typedef {object} Drawn  a box
+ * @property {HTMLButtonElement} element
+ * @property {HTMLElement} value
+ * @property {HTMLElement} gradient
+ * @property {string} painted  what of it is shown
+ */
 
-function drawLevel(placed, x, y, into) {
-  const { level, bands } = placed;
-  if (level.group !== root) into.hulls.push(hull(level.group, placed, x, y));
-  const arriving = arrivalsOf(level);
-  for (const cell of level.cells) {
-    if (cell.inner) drawLevel(cell.inner, x + cell.x - cell.width / 2, y + cell.y - cell.height / 2, into);
-    else if (cell.box) {
-      cell.box.x = x + cell.x - cell.width / 2;
-      cell.box.y = y + cell.y - cell.height / 2;
-      const element = build(cell.box);
-      paint(cell.box); // before it is attached, so that the browser has to lay it out once only
-      Object.assign(element.style, { left: `${cell.box.x}px`, top: `${cell.box.y}px` });
-      into.boxes.push([cell.box.group ? cell.box.group.start : values[cell.box.value].operation, element]);
+class Drawing {
+  /** @type {Map<Box, Drawn>} */
+  #boxes = new Map();
+  /** @type {Map<string, Element[]>} by what `edgeKey` says */
+  #edges = new Map();
+  /** @type {{ element: Element, label: Label }[]} */
+  #labels = [];
+  /** @type {Element[]} */
+  #marked = [];
+
+  /** What is laid out, anew. */
+  draw() {
+    const { boxes, frames, edges, labels, width, height } = state.layout;
+    this.#boxes = new Map(boxes.map((box) => [box, build(box)]));
+    this.#edges = new Map();
+    this.#labels = labels.map((label) => ({ element: makeSvg("text", { x: label.x, y: label.y }), label }));
+    for (const drawn of this.#boxes) paint(...drawn); // before it is attached: so the browser lays it out only once
+    $("hulls").replaceChildren(...frames.map(hull));
+    $("edges").replaceChildren(...edges.map((edge) => this.#edge(edge)), ...this.#labels.map(({ element }) => element));
+    $("edges").setAttribute("width", String(width));
+    $("edges").setAttribute("height", String(height));
+    const buttons = [...this.#boxes].map(([box, { element }]) => ({ at: firstOf(box), element }));
+    buttons.push(...frames.map((frame) => ({ at: frame.group.first - 0.5, element: foldButton(frame) })));
+    $("boxes").replaceChildren(...buttons.sort((a, b) => a.at - b.at).map(({ element }) => element));
+  }
+
+  /** @param {Edge} edge */
+  #edge({ path, tip, value, users }) {
+    const element = makeSvg("path", { d: path, class: tip ? "tip" : "" });
+    for (const o of users) {
+      const key = edgeKey(value, o);
+      const same = this.#edges.get(key);
+      if (same) same.push(element);
+      else this.#edges.set(key, [element]);
+    }
+    return element;
+  }
+
+  /** What is known at the position, and the operation at hand with its edges. */
+  showPosition() {
+    for (const drawn of this.#boxes) paint(...drawn);
+    for (const { element, label } of this.#labels) {
+      const text = flowingBack(label);
+      if (element.textContent !== text) element.textContent = text;
+    }
+    for (const element of this.#marked) element.classList.remove("lit", "lit-value", "fresh");
+    this.#marked = [];
+    const step = stepTo(state.position);
+    if (!step) return;
+    if (step.operation === null) this.#mark(this.#elementOf(step.value), "lit");
+    else {
+      const { output, inputs } = operations[step.operation];
+      const isForward = step.kind === "forward", name = isForward ? "lit-value" : "lit";
+      this.#mark(this.#elementOf(output), name);
+      for (const value of isForward ? inputs : [step.value]) {
+        for (const edge of this.#edges.get(edgeKey(value, step.operation)) ?? []) this.#mark(edge, name);
+      }
+      if (step.kind === "add") this.#mark(this.#elementOf(step.value), "fresh");
     }
   }
-  for (const net of level.nets.values()) drawNet(net, placed, bands, arriving, x, y, into);
+
+  /** @type {(element: Element | undefined, name: string) => void} */
+  #mark(element, name) {
+    if (!element) return;
+    element.classList.add(name);
+    this.#marked.push(element);
+  }
+
+  showSelection() {
+    const selected = selectedBox();
+    for (const [box, { element }] of this.#boxes) {
+      const is = state.group ? box.group === state.group : box === selected;
+      element.classList.toggle("selected", is);
+      element.setAttribute("aria-pressed", String(is));
+    }
+  }
+
+  /** The ways that the gradient of a value has taken to get there. */
+  showTraced() {
+    const canvas = $("canvas"), { traced } = state;
+    canvas.classList.toggle("tracing", false);
+    for (const element of canvas.querySelectorAll(".traced")) element.classList.remove("traced");
+    if (!traced || !gradientAt(traced.value, traced.position)) return;
+    const found = new Set([traced.value]);
+    for (const v of found) { // grows while it is walked
+      for (const [o, k] of contributionsTo[v]) {
+        if (happens[o][k].add > traced.position) continue;
+        found.add(operations[o].output);
+        for (const edge of this.#edges.get(edgeKey(v, o)) ?? []) edge.classList.add("traced");
+      }
+    }
+    for (const v of found) this.#elementOf(v)?.classList.add("traced");
+    for (const { element, label } of this.#labels) {
+      element.classList.toggle("traced", found.has(label.value) && found.has(operations[label.operation].output));
+    }
+    canvas.classList.add("tracing");
+  }
+
+  showZoom() {
+    const { zoom, layout: { width, height } } = state;
+    const { clientWidth, clientHeight } = $("graph");
+    $("canvas").style.transform = `scale(${zoom})`;
+    Object.assign($("canvas").style, pixels({
+      width, height, marginLeft: Math.max(0, (clientWidth - width * zoom) / 2),
+      marginTop: Math.max(0, Math.min(48, (clientHeight - height * zoom) / 2)),
+      marginRight: width * (zoom - 1), marginBottom: height * (zoom - 1),
+    }));
+  }
+
+  /**
+   * @param {number} v
+   * @returns {HTMLElement | undefined}
+   */
+  #elementOf(v) {
+    const box = state.layout.boxOf[v];
+    return box ? this.#boxes.get(box)?.element : undefined;
+  }
+
+  /** @param {Box} box */
+  focus(box) {
+    this.#boxes.get(box)?.element.focus({ preventScroll: true });
+  }
 }
 
-function hull(group, placed, x, y) {
+const drawing = new Drawing();
+
+/** @type {(value: number, user: number) => string} */
+const edgeKey = (value, user) => `${value}>${user}`;
+
+/**
+ * Where a box stands among those that Tab goes through.
+ * @param {Box} box
+ */
+const firstOf = (box) => (box.group ? box.group.first : values[box.value].operation ?? -1);
+
+// ---- boxes ----------------------------------------------------------------------------------------------------------
+
+/**
+ * @param {Box} box
+ * @returns {Drawn}
+ */
+function build(box) {
+  const kind = box.group ? "group" : values[box.value].kind;
+  const name = make("span", { class: "title" }, make("b", {}, ...box.title.slice(0, -1)), box.title.at(-1));
+  const [value, gradient] = box.panes.map((minWidth) => {
+    const pane = make("span", { class: "pane" });
+    Object.assign(pane.style, pixels({ minWidth }));
+    return pane;
+  });
+  const element = make("button", {
+    type: "button", class: `node ${kind}${box.wrong ? " wrong" : ""}`, "data-value": box.value,
+    "data-module": box.group?.path, "data-group": box.group?.id,
+    click: ({ target, detail }) => press(box, gradient.contains(target) ? target.dataset.at : undefined, detail === 0),
+    dblclick: () => box.group && toggle(box.group),
+    mouseenter: () => state.trace(box.value), mouseleave: () => state.trace(null),
+    focus: (event) => event.target.matches(":focus-visible") && state.trace(box.value), blur: () => state.trace(null),
+  }, name, make("span", { class: "panes" }, value, gradient));
+  Object.assign(element.style, pixels({ width: box.width, height: box.height, left: box.x, top: box.y }));
+  return { element, value, gradient, painted: "" };
+}
+
+/**
+ * Show in a box what is known by now.
+ * @param {Box} box
+ * @param {Drawn} drawn
+ */
+function paint(box, drawn) {
+  const { position } = state;
+  const isKnown = knownAt[box.value] <= position;
+  const gradient = gradientAt(box.value, position);
+  const key = `${isKnown} ${gradient?.at}`;
+  if (drawn.painted === key) return;
+  drawn.painted = key;
+  drawn.value.replaceChildren(
+    make("span", { class: "caption" }, "value"), ...(isKnown ? inBox(values[box.value].array) : [absent("–")]));
+  drawn.gradient.replaceChildren(
+    make("span", { class: "caption" }, caption(box.value, gradient)),
+    ...(gradient ? inBox(gradient.array) : [absent(absence(box.value))]));
+  drawn.gradient.classList.toggle("partial", Boolean(gradient?.waiting));
+  drawn.element.setAttribute("aria-label", spoken(box, position));
+}
+
+/** @param {Absence} text */
+const absent = (text) => make("span", { class: text === "–" ? "absent" : "absent words", title: ABSENCE[text] }, text);
+
+/**
+ * An array as it stands in a box.
+ * @param {number} a
+ */
+function inBox(a) {
+  const array = arrays[a], { shape } = array;
+  const numbers = fewNumbers(array);
+  if (numbers) return [table(shape, numbers, (x, at) => make("span", { title: String(x), "data-at": at }, number(x)))];
+  const written = make("span", { class: "caption" }, shape.join("×"));
+  if (!array.map) return [written];
+  const [width, height] = mapSize(array);
+  return [make("img", { class: "thumb", src: array.map, width, height, alt: "" }), written];
+}
+
+// ---- frames and labels ----------------------------------------------------------------------------------------------
+
+/** @param {Frame} frame */
+function hull({ x, y, width, height }) {
   const element = make("div", { class: "hull" });
-  const { width, height } = placed;
-  Object.assign(element.style, { left: `${x}px`, top: `${y}px`, width: `${width}px`, height: `${height}px` });
+  Object.assign(element.style, pixels({ left: x, top: y, width, height }));
+  return element;
+}
+
+/** @param {Frame} frame */
+function foldButton({ group, x, y, width }) {
   const button = make("button", {
     type: "button", class: "unfolded", title: "Fold", "aria-expanded": "true",
     "data-module": group.path, "data-group": group.id, click: () => toggle(group),
     "aria-label": `Fold module ${group.path}, ${plural(group.members.length, "operation")}`,
   }, `▾ ${group.path}`);
-  Object.assign(button.style, { left: `${x + 6}px`, top: `${y + 4}px`, maxWidth: `${width - 12}px` });
-  return { element, button, start: group.start };
+  Object.assign(button.style, pixels({ left: x + 6, top: y + 4, maxWidth: width - 12 }));
+  return button;
 }
 
-/** Where along the top of each cell the edges arrive: from left to right as they come. */
-function arrivalsOf(level) {
-  const found = new Map(level.cells.map((cell) => [cell, []]));
-  for (const net of level.nets.values()) {
-    for (const target of net.to.values()) {
-      const before = net.way[target.cell.layer - net.from.layer - 1];
-      for (let slot = 0; slot < target.slots.length; slot++) {
-        found.get(target.cell).push({ net, slot, from: before.x + offset(before, "exit", net.value) });
-      }
-    }
-  }
-  for (const list of found.values()) list.sort((a, b) => a.from - b.from);
-  return found;
-}
-
-function drawNet(net, placed, bands, arriving, x, y, into) {
-  const through = net.way.map(() => new Set());
-  for (const target of net.to.values()) {
-    for (let i = 1; i < target.cell.layer - net.from.layer; i++) target.operations.forEach((o) => through[i].add(o));
-  }
-  for (let i = 1; i < net.way.length; i++) {
-    addEdge(net, wayTo(net, i, net.way[i].x, bands, x, y) + `V${y + bands[net.way[i].layer].bottom}`, through[i], into);
-  }
-  for (const target of net.to.values()) {
-    const list = arriving.get(target.cell);
-    const step = Math.min(34, (target.cell.width - 30) / Math.max(list.length, 1));
-    list.forEach((arrival, i) => {
-      if (arrival.net !== net) return;
-      const aside = target.cell.inner ? offset(target.cell, "entry", net.value)
-        : target.cell.port ? 0 : step * (i - (list.length - 1) / 2);
-      arrive(net, target, target.cell.x + aside, bands, placed, x, y, into);
-    });
-    if (target.cell.box && !target.cell.box.group) addLabel(net, target, bands, x, y, into);
-  }
-}
-
-/** The path from what comes before the i-th layer of a net, straight past its own layer and then over to x. */
-function wayTo(net, i, toX, bands, x, y) {
-  const before = net.way[i - 1];
-  const fromX = x + before.x + offset(before, "exit", net.value);
-  const start = before.port ? y : y + before.y + before.height / 2;
-  const bottom = y + bands[before.layer].bottom;
-  const top = y + bands[net.from.layer + i].top;
-  const middle = (bottom + top) / 2;
-  const from = before.bend ? bottom : start;
-  return `M${fromX} ${from}V${bottom}C${fromX} ${middle} ${x + toX} ${middle} ${x + toX} ${top}`;
-}
-
-function arrive(net, target, toX, bands, placed, x, y, into) {
-  const cell = target.cell;
-  const end = cell.port ? y + placed.height : y + cell.y - cell.height / 2;
-  addEdge(net, wayTo(net, cell.layer - net.from.layer, toX, bands, x, y) + `V${end}`, target.operations, into);
-  if (!cell.port && !cell.inner) {
-    addEdge(net, `M${x + toX} ${end}l-4 -7h8z`, target.operations, into, "tip");
-  }
-}
-
-function addEdge(net, d, users, into, kind = "") {
-  const element = drawn("path", { d, class: kind });
-  into.edges.push(element);
-  for (const o of users) {
-    const key = `${net.value}>${o}`;
-    if (!edges.has(key)) edges.set(key, []);
-    edges.get(key).push(element);
-  }
-}
-
-/** Room for the numbers that flow back along an edge, where there is one number each. */
-function addLabel(net, target, bands, x, y, into) {
-  const [o] = target.operations;
-  const all = operations[o].contributions.filter((c) => c.to === net.value);
-  if (!all.length || all.some((c) => arrays[c.array].numbers?.length !== 1)) return;
-  const before = net.way[target.cell.layer - net.from.layer - 1];
-  const middle = (bands[target.cell.layer - 1].bottom + bands[target.cell.layer].top) / 2;
-  const fromX = before.x + offset(before, "exit", net.value);
-  const element = drawn("text", { x: x + (fromX * 0.6 + target.cell.x * 0.4), y: y + middle + 4 });
-  labels.push({ element, value: net.value, operation: o });
-  into.labels.push(element);
-}
-
-let size = { width: 0, height: 0 };
-
-function draw() {
-  chooseBoxes();
-  edges = new Map();
-  labels = [];
-  const homes = new Map();
-  values.forEach((v, i) => v.operation === null && boxOf[i] && !boxOf[i].group && homes.set(i, homeOf(i)));
-  const into = { hulls: [], edges: [], labels: [], boxes: [] };
-  if (operations.length) {
-    const placed = layOut(root, homes);
-    size = { width: placed.width, height: placed.height };
-    drawLevel(placed, 0, 0, into);
-  } else drawAlone(into);
-  $("hulls").replaceChildren(...into.hulls.map((h) => h.element));
-  $("edges").replaceChildren(...into.edges, ...into.labels);
-  for (const [name, value] of Object.entries(size)) $("edges").setAttribute(name, value);
-  const inOrder = [...into.boxes, ...into.hulls.map((h) => [h.start - 0.5, h.button])];
-  $("boxes").replaceChildren(...inOrder.sort((a, b) => (a[0] ?? -1) - (b[0] ?? -1)).map(([, element]) => element));
-  outline();
-  zoomTo(state.zoom);
-}
-
-function drawAlone(into) {
-  const box = boxOf[output];
-  const element = build(box);
-  Object.assign(element.style, { left: `${PAD}px`, top: `${PAD}px` });
-  size = { width: box.width + 2 * PAD, height: box.height + 2 * PAD };
-  into.boxes.push([0, element]);
-  Object.assign(box, { x: PAD, y: PAD });
+/**
+ * The numbers that have flowed back along an edge by now.
+ * @param {Label} label
+ */
+function flowingBack({ value, operation }) {
+  const texts = operations[operation].contributions.flatMap((c, k) => {
+    const only = onlyNumber(c.array);
+    return c.to === value && happens[operation][k].pull <= state.position && only !== null ? [number(only)] : [];
+  });
+  return texts.length ? `↑ ${texts.join(" + ")}` : "";
 }

@@ -1,184 +1,316 @@
-// Sugiyama's, for each open module on its own: inside it cells stand in layers, each below all that it depends on, and
-// an edge from or to the outside passes through a port. In the layout around it the module is one cell.
+// Where everything lies. The layout is Sugiyama's, for each open module on its own: inside it cells stand in layers,
+// each below all that it depends on, and an edge from or to the outside passes through a port. In the layout around it
+// the module is one cell.
 
 const GAP = 30, BETWEEN = 46, PORT_GAP = 18, HEAD = 32, PAD = 16;
+const HEAD_LETTER = 7.2; // the width of one in the name of an open module
 
-let boxes = new Map(); // by what they show: a value's number, or a module's id
-let boxOf = []; // of each value the box that shows it, if any
+/**
+ * @typedef {object} Layout
+ * @property {Box[]} boxes  in the order in which they were placed
+ * @property {(Box | null)[]} boxOf  of each value the box that shows it, if any
+ * @property {Frame[]} frames  around open modules
+ * @property {Edge[]} edges
+ * @property {Label[]} labels
+ * @property {number} width
+ * @property {number} height
+ *
+ * @typedef {{ group: Group, x: number, y: number, width: number, height: number }} Frame
+ * @typedef {{ path: string, tip: boolean, value: number, users: Iterable<number> }} Edge  or a part of one, or its tip
+ * @typedef {{ x: number, y: number, value: number, operation: number }} Label  room for a number that flows back
+ *
+ * @typedef {object} Cell  what stands in a layer
+ * @property {Box | null} box
+ * @property {Placed | null} inner  an open module
+ * @property {"entrance" | "exit" | "bend" | null} passes  what only lets the edges of a value through
+ * @property {number | null} value  that value
+ * @property {number} x  of its middle
+ * @property {number} y
+ * @property {number} width
+ * @property {number} height
+ * @property {number} layer
+ * @property {[Cell, number][]} above  those that it is linked to, and by how much the link is askew
+ * @property {[Cell, number][]} below
+ * @property {number} weight  of its place to those that it is linked to
+ *
+ * @typedef {object} Net  of a value the cell that it comes from and those that it goes to
+ * @property {number} value
+ * @property {Cell} from
+ * @property {Map<Cell, Target>} to
+ * @property {Cell[]} way  from, and its bends layer by layer
+ * @typedef {{ cell: Cell, tips: number, users: Set<number> }} Target  with the operations there that use the value
+ *
+ * @typedef {object} Level  what is directly in an open module
+ * @property {Group} group
+ * @property {Cell[]} cells
+ * @property {Map<number, Net>} nets  by the value
+ * @property {Map<number, Cell>} ofOperation
+ * @property {Map<number, Cell>} ofValue  of leaves, constants and what comes from outside
+ *
+ * @typedef {object} Placed  a level laid out, as what stands around it needs it
+ * @property {Level} level
+ * @property {Cell[][]} layers
+ * @property {{ top: number, bottom: number }[]} bands  the layers' heights
+ * @property {number} width
+ * @property {number} height
+ * @property {Map<number, number>} entrance  by the value: where the port lies from the left
+ * @property {Map<number, number>} exit
+ *
+ * @typedef {object} Plan
+ * @property {ReadonlySet<string>} folded
+ * @property {(Box | null)[]} boxOf
+ * @property {Map<number, Group>} homes  of leaves and constants with a box, the module that it stands in
+ */
 
-function chooseBoxes() {
-  boxes = new Map();
-  boxOf = values.map(() => null);
-  const add = (key, box) => (boxes.has(key) || boxes.set(key, box()), boxes.get(key));
-  operations.forEach((o, i) => {
-    const fold = foldedAround(i);
-    const box = fold ? add(fold.id, () => newBox(operations[fold.members.at(-1)].output, fold))
-      : add(o.output, () => newBox(o.output, null));
-    for (const v of o.inputs) addStart(v, fold, add);
-    boxOf[o.output] = box;
-  });
-  if (!operations.length) boxOf[output] = add(output, () => newBox(output, null));
+/**
+ * @param {ReadonlySet<string>} folded  the ids of the folded groups
+ * @param {number} letterWidth  in the boxes
+ * @returns {Layout}
+ */
+function layOut(folded, letterWidth) {
+  const boxOf = chooseBoxes(folded, letterWidth);
+  const homes = new Map();
+  boxOf.forEach((box, v) => values[v].operation === null && box && !box.group && homes.set(v, homeOf(v, folded)));
+  if (operations.length) return routed(layOutGroup(root, { folded, boxOf, homes }), boxOf);
+  const box = /** @type {Box} */ (boxOf[output]);
+  Object.assign(box, { x: PAD, y: PAD });
+  const width = box.width + 2 * PAD, height = box.height + 2 * PAD;
+  return { boxes: [box], boxOf, frames: [], edges: [], labels: [], width, height };
 }
 
-/** Box a leaf or an array of constants, unless it is a parameter that only a folded module uses. */
-function addStart(v, fold, add) {
-  if (boxOf[v] || values[v].operation !== null) return;
-  if (values[v].kind === "constant" && !arrays[values[v].array].shape.length) return;
-  const inside = fold && values[v].kind === "leaf" && uses[v].every((o) => foldedAround(o) === fold);
-  boxOf[v] = inside ? boxes.get(fold.id) : add(v, () => newBox(v, null));
-}
-
-/** The innermost open module that holds all uses of a leaf. */
-function homeOf(v) {
-  const around = uses[v].map((o) => {
-    const fold = foldedAround(o);
-    return fold ? chains[o].slice(0, chains[o].indexOf(fold)) : chains[o];
+/**
+ * The innermost open module that holds all uses of a leaf.
+ * @param {number} v
+ * @param {ReadonlySet<string>} folded
+ */
+function homeOf(v, folded) {
+  const open = usersOf[v].map((o) => {
+    const fold = foldedAround(o, folded);
+    return fold ? around[o].slice(0, around[o].indexOf(fold)) : around[o];
   });
   let depth = 0;
-  while (around[0]?.[depth] && around.every((chain) => chain[depth] === around[0][depth])) depth++;
-  return around[0]?.[depth - 1] ?? root;
+  while (open[0]?.[depth] && open.every((chain) => chain[depth] === open[0][depth])) depth++;
+  return open[0]?.[depth - 1] ?? root;
 }
 
-function layOut(group, homes) {
-  const level = { group, cells: [], nets: new Map(), cellOf: new Map() };
-  const newCell = (of) => {
-    const cell = { x: 0, y: 0, layer: 0, up: [], down: [], pull: 1, ...of };
-    level.cells.push(cell);
-    return cell;
-  };
-  for (const child of group.children) addChild(level, child, newCell, homes);
-  connect(level, newCell);
-  return place(level);
+/**
+ * @param {Group} group
+ * @param {Plan} plan
+ */
+function layOutGroup(group, plan) {
+  /** @type {Level} */
+  const level = { group, cells: [], nets: new Map(), ofOperation: new Map(), ofValue: new Map() };
+  for (const child of group.children) addChild(level, child, plan);
+  connect(level, plan);
+  assignLayers(level);
+  const layers = addBends(level);
+  order(layers);
+  return measured(level, layers);
 }
 
-function addChild(level, child, newCell, homes) {
-  const members = typeof child === "number" ? [child] : child.members;
+// ---- cells and nets -------------------------------------------------------------------------------------------------
+
+/**
+ * @param {Partial<Cell> & { width: number, height: number }} of
+ * @returns {Cell}
+ */
+function newCell(of) {
+  const links = { above: [], below: [], weight: 1 };
+  return { box: null, inner: null, passes: null, value: null, x: 0, y: 0, layer: 0, ...links, ...of };
+}
+
+/**
+ * @param {Level} level
+ * @param {Partial<Cell> & { width: number, height: number }} of
+ */
+function addCell(level, of) {
+  const cell = newCell(of);
+  level.cells.push(cell);
+  return cell;
+}
+
+/**
+ * @param {Level} level
+ * @param {number | Group} child
+ * @param {Plan} plan
+ */
+function addChild(level, child, { folded, boxOf, homes }) {
+  const isOperation = typeof child === "number";
+  const members = isOperation ? [child] : child.members;
   for (const o of members) {
     for (const value of operations[o].inputs) {
-      if (homes.get(value) !== level.group || level.cellOf.has(`v${value}`)) continue;
-      const box = boxOf[value];
-      level.cellOf.set(`v${value}`, newCell({ box, width: box.width, height: box.height, pull: 0.1 }));
+      if (homes.get(value) !== level.group || level.ofValue.has(value)) continue;
+      const box = /** @type {Box} */ (boxOf[value]);
+      level.ofValue.set(value, addCell(level, { box, width: box.width, height: box.height, weight: 0.1 }));
     }
   }
-  const open = typeof child !== "number" && !state.folded.has(child.id);
-  const inner = open ? layOut(child, homes) : null;
+  const inner = isOperation || folded.has(child.id) ? null : layOutGroup(child, { folded, boxOf, homes });
   const box = inner ? null : boxOf[operations[members[0]].output];
-  const cell = newCell({ box, inner, width: (inner ?? box).width, height: (inner ?? box).height });
-  for (const o of members) level.cellOf.set(o, cell);
+  const { width, height } = /** @type {Placed | Box} */ (inner ?? box);
+  const cell = addCell(level, { box, inner, width, height });
+  for (const o of members) level.ofOperation.set(o, cell);
 }
 
-/** The nets of a level: of each value the cell that it comes from and those that it goes to. */
-function connect(level, newCell) {
-  const members = level.group.members;
+/**
+ * @param {Level} level
+ * @param {Plan} plan
+ */
+function connect(level, plan) {
+  const { members } = level.group;
   const inside = new Set(members);
-  const ends = [];
+  /** @type {{ value: number, from: Cell, users: number[] }[]} */
+  const leaving = [];
   for (const o of members) {
-    const to = level.cellOf.get(o);
+    const to = /** @type {Cell} */ (level.ofOperation.get(o));
     for (const value of operations[o].inputs) {
-      const from = sourceOf(level, value, inside, newCell);
+      const from = sourceOf(level, value, inside, plan);
       if (!from || from === to) continue;
       const net = netOf(level, value, from);
-      if (!net.to.has(to)) net.to.set(to, { cell: to, slots: [], operations: new Set() });
-      const target = net.to.get(to);
-      target.operations.add(o);
-      if (to.box && !to.box.group) target.slots.push(o);
-      else target.slots = [o];
+      const target = net.to.get(to) ?? { cell: to, tips: 0, users: new Set() };
+      net.to.set(to, target);
+      target.users.add(o);
+      target.tips = to.box && !to.box.group ? target.tips + 1 : 1;
     }
-    const made = operations[o].output;
-    const leaves = uses[made].filter((user) => !inside.has(user));
-    if (leaves.length) ends.push([made, to, leaves]);
+    const value = operations[o].output;
+    const users = usersOf[value].filter((user) => !inside.has(user));
+    if (users.length) leaving.push({ value, from: to, users });
   }
-  for (const [made, from, leaves] of ends) {
-    const port = newCell({ port: "exit", value: made, width: 12, height: 0 });
-    netOf(level, made, from).to.set(port, { cell: port, slots: [leaves[0]], operations: new Set(leaves) });
+  for (const { value, from, users } of leaving) {
+    const port = addCell(level, { passes: "exit", value, width: 12, height: 0 });
+    netOf(level, value, from).to.set(port, { cell: port, tips: 1, users: new Set(users) });
   }
 }
 
+/**
+ * @param {Level} level
+ * @param {number} value
+ * @param {Cell} from
+ */
 function netOf(level, value, from) {
-  if (!level.nets.has(value)) level.nets.set(value, { value, from, to: new Map() });
-  return level.nets.get(value);
+  /** @type {Net} */
+  const net = level.nets.get(value) ?? { value, from, to: new Map(), way: [] };
+  level.nets.set(value, net);
+  return net;
 }
 
-function sourceOf(level, value, inside, newCell) {
+/**
+ * The cell that a value comes from; null if it is not to be seen here.
+ * @param {Level} level
+ * @param {number} value
+ * @param {Set<number>} inside  the operations of this level
+ * @param {Plan} plan
+ */
+function sourceOf(level, value, inside, { boxOf }) {
   const made = values[value].operation;
-  if (made !== null && inside.has(made)) return level.cellOf.get(made);
-  if (level.cellOf.has(`v${value}`)) return level.cellOf.get(`v${value}`);
+  if (made !== null && inside.has(made)) return level.ofOperation.get(made);
+  const cell = level.ofValue.get(value);
+  if (cell) return cell;
   const box = boxOf[value];
   if (!box || (made === null && box.group) || level.group === root) return null;
-  if (made === null && homesInside(level.group, value)) return null;
-  const port = newCell({ port: "entry", value, width: 12, height: 0 });
-  level.cellOf.set(`v${value}`, port);
+  if (made === null && isWithin(value, level.group)) return null;
+  const port = addCell(level, { passes: "entrance", value, width: 12, height: 0 });
+  level.ofValue.set(value, port);
   return port;
 }
 
-/** Whether the leaf stands in a module within this one. */
-const homesInside = (group, value) => group.members.length >= uses[value].length
-  && uses[value].every((o) => chains[o].includes(group));
+/**
+ * Whether a leaf is used in this module only, so that it stands in it, or in one within it.
+ * @param {number} value
+ * @param {Group} group
+ */
+const isWithin = (value, group) => group.members.length >= usersOf[value].length
+  && usersOf[value].every((o) => around[o].includes(group));
 
-const offset = (cell, side, value) => (cell.inner ? cell.inner[side].get(value) - cell.width / 2 : 0);
+// ---- layers ---------------------------------------------------------------------------------------------------------
 
-function place(level) {
-  assignLayers(level);
-  const layers = lead(level);
-  order(layers);
-  return measure(level, layers);
-}
-
+/** @param {Level} level */
 function assignLayers(level) {
-  const into = new Map(level.cells.map((cell) => [cell, []]));
-  const out = new Map(level.cells.map((cell) => [cell, []]));
+  const before = new Map(level.cells.map((cell) => [cell, /** @type {Cell[]} */ ([])]));
+  const after = new Map(level.cells.map((cell) => [cell, /** @type {Cell[]} */ ([])]));
   for (const net of level.nets.values()) {
-    for (const { cell } of net.to.values()) {
-      into.get(cell).push(net.from);
-      out.get(net.from).push(cell);
+    for (const cell of net.to.keys()) {
+      before.get(cell)?.push(net.from);
+      after.get(net.from)?.push(cell);
     }
   }
-  const sorted = [...level.cells].sort((a, b) => (b.port === "entry") - (a.port === "entry"));
-  const entries = level.cells.some((cell) => cell.port === "entry") ? 1 : 0;
+  const entrances = level.cells.filter((cell) => cell.passes === "entrance");
+  const sorted = [...entrances, ...level.cells.filter((cell) => cell.passes !== "entrance")];
   for (const cell of sorted) {
-    cell.layer = Math.max(cell.port === "entry" ? 0 : entries, ...into.get(cell).map((above) => above.layer + 1));
+    const first = cell.passes !== "entrance" && entrances.length ? 1 : 0;
+    cell.layer = Math.max(first, ...(before.get(cell) ?? []).map((above) => above.layer + 1));
   }
-  for (const cell of [...sorted].reverse()) {
-    if (!cell.port && !into.get(cell).length && out.get(cell).length) {
-      cell.layer = Math.min(...out.get(cell).map((below) => below.layer)) - 1;
-    }
+  for (const cell of [...sorted].reverse()) { // a leaf right above the first that needs it
+    const below = after.get(cell) ?? [];
+    if (cell.passes || before.get(cell)?.length || !below.length) continue;
+    cell.layer = Math.min(...below.map((other) => other.layer)) - 1;
   }
-  const last = Math.max(...level.cells.map((cell) => (cell.port === "exit" ? 0 : cell.layer)));
-  for (const cell of level.cells) if (cell.port === "exit") cell.layer = last + 1;
+  const last = Math.max(...level.cells.map((cell) => (cell.passes === "exit" ? 0 : cell.layer)));
+  for (const cell of level.cells) if (cell.passes === "exit") cell.layer = last + 1;
 }
 
-/** Lead long edges through the layers between, one way for all edges of a value; returns the layers. */
-function lead(level) {
-  const layers = Array.from({ length: Math.max(...level.cells.map((cell) => cell.layer), 0) + 1 }, () => []);
+/**
+ * Lead long edges through the layers between, one way for all edges of a value; returns the layers.
+ * @param {Level} level
+ */
+function addBends(level) {
+  const count = Math.max(...level.cells.map((cell) => cell.layer), 0) + 1;
+  const layers = Array.from({ length: count }, () => /** @type {Cell[]} */ ([]));
   for (const cell of level.cells) layers[cell.layer].push(cell);
   for (const net of level.nets.values()) {
-    const deepest = Math.max(...[...net.to.values()].map((target) => target.cell.layer));
+    const deepest = Math.max(...[...net.to.keys()].map((cell) => cell.layer));
     net.way = [net.from];
     for (let layer = net.from.layer + 1; layer < deepest; layer++) {
-      const bend = { bend: true, x: 0, y: 0, width: 12, height: 0, layer, up: [], down: [], pull: 0.2 };
-      link(net.way.at(-1), bend, net.value);
+      const bend = newCell({ passes: "bend", value: net.value, width: 12, height: 0, layer, weight: 0.2 });
+      link(net.way[net.way.length - 1], bend, net.value);
       net.way.push(bend);
       layers[layer].push(bend);
     }
-    for (const { cell } of net.to.values()) link(net.way[cell.layer - net.from.layer - 1], cell, net.value);
+    for (const cell of net.to.keys()) link(lastBefore(net, cell), cell, net.value);
   }
   return layers;
 }
 
+/**
+ * The last on the way of a net before one of those that it goes to.
+ * @param {Net} net
+ * @param {Cell} cell
+ */
+const lastBefore = (net, cell) => net.way[cell.layer - net.from.layer - 1];
+
+/**
+ * @param {Cell} above
+ * @param {Cell} below
+ * @param {number} value
+ */
 function link(above, below, value) {
-  const shift = offset(above, "exit", value) - offset(below, "entry", value);
-  below.up.push([above, shift]);
-  above.down.push([below, -shift]);
+  const askew = offset(above, "exit", value) - offset(below, "entrance", value);
+  below.above.push([above, askew]);
+  above.below.push([below, -askew]);
 }
 
+/**
+ * How far from the middle of a cell the edges of a value enter or leave it.
+ * @param {Cell} cell
+ * @param {"entrance" | "exit"} side
+ * @param {number} value
+ */
+const offset = (cell, side, value) =>
+  (cell.inner ? /** @type {number} */ (cell.inner[side].get(value)) - cell.width / 2 : 0);
+
+// ---- places ---------------------------------------------------------------------------------------------------------
+
+/**
+ * Improve the order in each layer by sweeps towards the mean of what the cells are linked to, and place them so.
+ * @param {Cell[][]} layers
+ */
 function order(layers) {
   layers.forEach(spread);
   for (let sweep = 0; sweep < 12; sweep++) {
-    const near = sweep % 2 ? "down" : "up";
+    const side = sweep % 2 ? "below" : "above";
     for (const layer of sweep % 2 ? [...layers].reverse() : layers) {
       for (const cell of layer) {
-        const weight = cell[near].reduce((all, [other]) => all + other.pull, 0);
-        const moment = cell[near].reduce((all, [other, shift]) => all + other.pull * (other.x + shift), 0);
+        const weight = cell[side].reduce((sum, [other]) => sum + other.weight, 0);
+        const moment = cell[side].reduce((sum, [other, askew]) => sum + other.weight * (other.x + askew), 0);
         if (weight) cell.x = moment / weight;
       }
       if (sweep < 8) layer.sort((a, b) => a.x - b.x);
@@ -187,25 +319,34 @@ function order(layers) {
   }
 }
 
-/** Move apart what overlaps, in this order; the one that pulls strongest stays where it is. */
+/**
+ * Move apart what overlaps, in this order; the one of most weight stays where it is.
+ * @param {Cell[]} layer
+ */
 function spread(layer) {
+  /** @param {number} i */
   const apart = (i) => {
-    const [a, b] = [layer[i - 1], layer[i]];
-    return (a.width + b.width) / 2 + (a.bend && b.bend ? 6 : GAP);
+    const a = layer[i - 1], b = layer[i];
+    return (a.width + b.width) / 2 + (a.passes === "bend" && b.passes === "bend" ? 6 : GAP);
   };
-  let middle = 0;
-  layer.forEach((cell, i) => (middle = cell.pull > layer[middle].pull ? i : middle));
-  for (let i = middle + 1; i < layer.length; i++) layer[i].x = Math.max(layer[i].x, layer[i - 1].x + apart(i));
-  for (let i = middle; i > 0; i--) layer[i - 1].x = Math.min(layer[i - 1].x, layer[i].x - apart(i));
+  let fixed = 0;
+  layer.forEach((cell, i) => (fixed = cell.weight > layer[fixed].weight ? i : fixed));
+  for (let i = fixed + 1; i < layer.length; i++) layer[i].x = Math.max(layer[i].x, layer[i - 1].x + apart(i));
+  for (let i = fixed; i > 0; i--) layer[i - 1].x = Math.min(layer[i - 1].x, layer[i].x - apart(i));
 }
 
-/** Heights and sides; returns the level as what stands around it needs it. */
-function measure(level, layers) {
+/**
+ * Heights and sides.
+ * @param {Level} level
+ * @param {Cell[][]} layers
+ * @returns {Placed}
+ */
+function measured(level, layers) {
   const all = layers.flat();
   const left = Math.min(...all.map((cell) => cell.x - cell.width / 2));
-  const label = level.group === root ? 0 : level.group.path.length * 7.2 + 40;
+  const head = level.group === root ? 0 : level.group.path.length * HEAD_LETTER + 40;
   const inner = Math.max(...all.map((cell) => cell.x + cell.width / 2)) - left;
-  const width = Math.max(inner + 2 * PAD, label);
+  const width = Math.max(inner + 2 * PAD, head);
   let y = level.group === root ? PAD : HEAD;
   const bands = layers.map((layer) => {
     const height = Math.max(...layer.map((cell) => cell.height));
@@ -213,11 +354,13 @@ function measure(level, layers) {
     y += height + (height ? BETWEEN : PORT_GAP);
     return band;
   });
-  const bottom = bands.at(-1).bottom;
   for (const cell of all) {
     cell.x += (width - inner) / 2 - left;
     cell.y = (bands[cell.layer].top + bands[cell.layer].bottom) / 2;
   }
-  const ports = (kind) => new Map(level.cells.filter((cell) => cell.port === kind).map((cell) => [cell.value, cell.x]));
-  return { level, bands, width, height: bottom + PAD, entry: ports("entry"), exit: ports("exit") };
+  /** @type {(side: "entrance" | "exit") => Map<number, number>} */
+  const ports = (side) => new Map(level.cells.flatMap(({ passes, value, x }) =>
+    (passes === side && value !== null ? [[value, x]] : [])));
+  const height = bands[bands.length - 1].bottom + PAD;
+  return { level, layers, bands, width, height, entrance: ports("entrance"), exit: ports("exit") };
 }

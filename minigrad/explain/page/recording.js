@@ -1,75 +1,105 @@
 "use strict";
-// What was recorded: the numbers, what is known at each position of the timeline, and the tree of the modules. All text
-// of the recording becomes text nodes, never markup. The files are one script, in the order that __init__.py says.
+// What was recorded, and what follows from that alone: what is known at each position of the timeline, and the tree of
+// the modules. All text of the recording becomes text nodes, never markup. The files are one script, in the order that
+// __init__.py says.
 
-const { values, operations, steps, arrays, whys, output } = JSON.parse(document.getElementById("data").textContent);
-const MOST_UNFOLDED = 500; // operations; beyond that modules start folded
-const MOST_BOXES = 60; // that are then shown
-const LEAST_ZOOM = 0.005;
-const BEAT = 1100; // milliseconds of a step while playing
+/**
+ * The recording, as `_data` in __init__.py writes it. Values, operations and arrays are named by their number in it,
+ * a contribution by that of its operation and its own there.
+ *
+ * @typedef {object} Recording
+ * @property {number} output  the value at which the backward pass began
+ * @property {Value[]} values
+ * @property {Operation[]} operations
+ * @property {Step[]} steps
+ * @property {Partial<Record<number, Why[]>>} whys  by the value: entries of its gradient, taken apart
+ * @property {RecordedArray[]} arrays
+ *
+ * @typedef {number | boolean | string} Scalar  text where JSON has no number: "nan", "inf", "-inf", other dtypes
+ *
+ * @typedef {object} Value
+ * @property {string} name
+ * @property {"leaf" | "constant" | "result"} kind
+ * @property {number} array
+ * @property {number | null} gradient  an array
+ * @property {number | null} operation  that made it
+ * @property {{ index: number[], gradient: Scalar, difference: Scalar, apart: boolean }[]} differences  finite ones
+ * @property {string[]} faults  in words, of the pullbacks that made its gradient wrong
+ *
+ * @typedef {object} Operation
+ * @property {string} rule
+ * @property {string} formula
+ * @property {string} call
+ * @property {number[]} inputs  values
+ * @property {number} output  a value
+ * @property {string} source  file and line
+ * @property {string} code  that line
+ * @property {string} module  its path
+ * @property {Contribution[]} contributions
+ *
+ * @typedef {object} Contribution  of an operation to the gradient of one of its inputs
+ * @property {number} to  a value
+ * @property {{ per: "output" | "input" | "both", array: number, name: string } | null} local  derivatives
+ * @property {number} pulled  the array that the pullback gave
+ * @property {number[]} axes  over which it was summed, for along them the input was broadcast
+ * @property {number} array  what came of that
+ * @property {number} total  the gradient when it had joined
+ * @property {number} waiting  contributions that were still to come then
+ * @property {string} fault  in words
+ *
+ * @typedef {{ kind: "forward", operation: number, value: number, array: number }} Forward
+ * @typedef {{ kind: "start", operation: null, value: number, array: number }} Start
+ * @typedef {{ kind: "hook", operation: null, value: number, array: number, before: number }} Hook
+ * @typedef {{ kind: "pull" | "sum" | "add", operation: number, value: number, contribution: number }} Backward
+ * @typedef {Forward | Start | Hook | Backward} Step
+ *
+ * @typedef {object} Why  one entry of a gradient as the sum that made it
+ * @property {number[]} index
+ * @property {Term[]} terms  the largest
+ * @property {Scalar} rest  the sum of the others
+ * @property {number} others
+ * @property {Scalar} total
+ * @property {Scalar} real  what the pass gave
+ * @property {boolean} addsUp
+ * @property {string[]} zero  why it is 0
+ * @property {Scalar | null} hooked  what hooks made of it
+ *
+ * @typedef {{ index: number[], upstream: Scalar, local: Scalar, name: string, value: Scalar }} Product
+ * @typedef {Product & ({ operation: number, output: number } | { operation: null, output: null })} Term
+ *
+ * @typedef {{ min?: number, mean?: number, max?: number, norm?: number | "inf" }} Measures  of the finite numbers
+ * @typedef {Measures & { zeros: number, non_finite: number }} Summary  with the fractions of these
+ * @typedef {{ numbers: Scalar[], map?: string, summary?: undefined }} Few  numbers, one by one
+ * @typedef {{ summary: Summary, map: string, numbers?: undefined }} Many  of which there is a heat map
+ * @typedef {{ shape: number[], dtype: string } & (Few | Many)} RecordedArray
+ */
 
-const $ = (id) => document.getElementById(id);
-const state = { position: 0, value: null, group: null, why: null, folded: new Set(), zoom: 1, playing: 0 };
-
-// ---- small tools ----------------------------------------------------------------------------------------------------
-
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (typeof value === "function") element.addEventListener(name, value);
-    else if (value !== false && value != null) element.setAttribute(name, value === true ? "" : value);
-  }
-  element.append(...children.filter((child) => child != null && child !== false));
-  return element;
-}
-
-function drawn(tag, attributes) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  return element;
-}
-
-const WORDS = new Map([["nan", "NaN"], ["inf", "∞"], ["-inf", "−∞"]]);
-
-/** A number to four digits. */
-function number(x) {
-  if (typeof x !== "number") return WORDS.get(x) ?? String(x);
-  const size = Math.abs(x);
-  const short = Number.isInteger(x) && size < 1e6 ? String(x)
-    : size >= 1e-4 && size < 1e6 ? String(Number(x.toPrecision(4)))
-    : x.toExponential(3).replace(/\.?0+e/, "e").replace("e+", "e");
-  return short.replaceAll("-", "−");
-}
-
-const shapeOf = (array) => (array.shape.length ? array.shape.join(" × ") : "a number");
-const entry = (name, index) => (index.length ? `${name}[${index.join(", ")}]` : name);
-const tail = (text, room) => (text.length <= room ? text : "…" + text.slice(1 - room));
-const cut = (text, room) => (text.length <= room ? text : text.slice(0, room - 1) + "…");
-/** Of a parameter's path its end; the modules around it are to be seen. */
-const brief = (name) => tail(name.split(".").slice(-2).join("."), 34);
-const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
-
-/** Where the entry with this number lies in an array of this shape. */
-function indexOf(at, shape) {
-  const index = [];
-  for (let axis = shape.length - 1; axis >= 0; axis--) {
-    index.unshift(at % shape[axis]);
-    at = Math.floor(at / shape[axis]);
-  }
-  return index;
-}
+/** @type {Recording} */
+const recording = JSON.parse(/** @type {HTMLElement} */ (document.getElementById("data")).textContent ?? "");
+const { values, operations, steps, arrays, whys, output } = recording;
 
 // ---- what is known when ---------------------------------------------------------------------------------------------
 
-const knownAt = values.map((v) => (v.operation === null ? 0 : Infinity)); // the position from which a value is known
-const arrivals = values.map(() => []); // of gradients: {at, array, waiting}
-const happens = operations.map((o) => o.contributions.map(() => ({}))); // when each share is pulled, summed, added
-const given = values.map(() => []); // the contributions that each value gets: [operation, number]
-const uses = values.map(() => []); // the operations that use each value, once for each input
+/**
+ * @typedef {{ at: number, array: number, waiting: number }} Arrival  of a gradient, at this position of the timeline
+ * @typedef {{ pull: number, sum: number, add: number }} Positions  at which that happens to a contribution
+ */
 
+const { knownAt, arrivals, happens, contributionsTo, usersOf } = readTimeline();
+
+/**
+ * By the value: the position from which it is known, how its gradient arrives, the contributions to it (operation,
+ * number) and the operations that use it, once for each input; by operation and number: when a contribution happens.
+ */
 function readTimeline() {
+  const knownAt = values.map((v) => (v.operation === null ? 0 : Infinity));
+  const arrivals = values.map(() => /** @type {Arrival[]} */ ([]));
+  const contributionsTo = values.map(() => /** @type {[number, number][]} */ ([]));
+  const usersOf = values.map(() => /** @type {number[]} */ ([]));
+  /** @type {Positions[][]} */
+  const happens = operations.map((o) => o.contributions.map(() => ({ pull: Infinity, sum: Infinity, add: Infinity })));
   operations.forEach((o, i) => {
-    for (const v of o.inputs) uses[v].push(i);
+    for (const v of o.inputs) usersOf[v].push(i);
   });
   steps.forEach((step, i) => {
     const at = i + 1;
@@ -81,86 +111,133 @@ function readTimeline() {
       happens[step.operation][step.contribution][step.kind] = at;
       if (step.kind === "add") {
         arrivals[step.value].push({ at, array: c.total, waiting: c.waiting });
-        given[step.value].push([step.operation, step.contribution]);
+        contributionsTo[step.value].push([step.operation, step.contribution]);
       }
     }
   });
+  return { knownAt, arrivals, happens, contributionsTo, usersOf };
 }
 
-/** The gradient as it is at this position: {array, waiting}, or null where none has arrived. */
-function gradientOf(v, position = state.position) {
+/**
+ * The gradient as it is at this position, or null where none has arrived.
+ * @param {number} v
+ * @param {number} position
+ */
+function gradientAt(v, position) {
   return arrivals[v].findLast((arrival) => arrival.at <= position) ?? null;
 }
 
-const isKnown = (v, position = state.position) => knownAt[v] <= position;
+/** @typedef {"–" | "not wanted" | "none comes"} Absence */
 
-/** Why there is no gradient to be seen. */
+/**
+ * Why there is no gradient to be seen.
+ * @param {number} v
+ * @returns {Absence}
+ */
 function absence(v) {
   if (values[v].kind === "constant") return "not wanted";
   return arrivals[v].length ? "–" : "none comes";
 }
 
+/** @type {Record<Absence, string>} */
 const ABSENCE = {
   "–": "not computed yet", "not wanted": "no gradient is wanted", "none comes": "no gradient comes here",
 };
 
+/**
+ * What happens in the step that leads to this position; null at the beginning.
+ * @param {number} position
+ */
+const stepTo = (position) => (position ? steps[position - 1] : null);
+
+/**
+ * Whether an operation gives one of its inputs a gradient that the finite differences contradict.
+ * @param {number} o
+ */
+const isWrong = (o) => operations[o].contributions.some((c) => c.fault);
+
 // ---- modules --------------------------------------------------------------------------------------------------------
 
-/** The tree of the modules: runs of operations, for a module that is called twice has two boxes. */
-function moduleTree() {
-  const root = { path: "", id: "", children: [], start: 0 };
-  const open = [root];
+/**
+ * @typedef {object} Group  the operations of one call of a module: one that is called twice is two groups
+ * @property {string} name  the last part of its path
+ * @property {string} path
+ * @property {string} id
+ * @property {number} first  its first operation
+ * @property {(number | Group)[]} children  operations and groups
+ * @property {number[]} members  all operations in it
+ */
+
+const root = pruned(groupTree());
+/** @type {Map<string, Group>} by the id */
+const groups = new Map();
+/** @type {Group[][]} of each operation, the groups around it, outermost first */
+const around = operations.map(() => []);
+readGroup(root, []);
+
+/**
+ * @param {string} name
+ * @param {string} path
+ * @param {number} first
+ * @returns {Group}
+ */
+function newGroup(name, path, first) {
+  return { name, path, id: `${path}@${first}`, first, children: [], members: [] };
+}
+
+function groupTree() {
+  const tree = newGroup("", "", 0);
+  const open = [tree];
   operations.forEach((o, i) => {
     const names = o.module ? o.module.split(".") : [];
-    let shared = 0;
-    while (shared < names.length && open[shared + 1]?.name === names[shared]) shared++;
-    open.length = shared + 1;
-    for (const name of names.slice(shared)) {
-      const parent = open.at(-1);
-      const path = parent.path ? `${parent.path}.${name}` : name;
-      const group = { name, path, id: `${path}@${i}`, children: [], start: i };
+    let same = 0;
+    while (same < names.length && open[same + 1]?.name === names[same]) same++;
+    open.length = same + 1;
+    for (const name of names.slice(same)) {
+      const parent = open[open.length - 1];
+      const group = newGroup(name, parent.path ? `${parent.path}.${name}` : name, i);
       parent.children.push(group);
       open.push(group);
     }
-    open.at(-1).children.push(i);
+    open[open.length - 1].children.push(i);
   });
-  return pruned(root);
+  return tree;
 }
 
-/** Without modules of one operation, and without those that hold nothing but one other. */
+/**
+ * Without groups of one operation, and without those that hold nothing but one other.
+ * @param {Group} group
+ * @returns {Group}
+ */
 function pruned(group) {
-  group.children = group.children.flatMap((child) => {
+  const children = group.children.flatMap((child) => {
     if (typeof child === "number") return [child];
-    const kept = pruned(child);
-    return kept.children.length > 1 ? [kept] : kept.children;
+    const inner = pruned(child);
+    return inner.children.length > 1 ? [inner] : inner.children;
   });
-  group.members = group.children.flatMap((child) => (typeof child === "number" ? [child] : child.members));
-  return group;
+  return { ...group, children, members: children.flatMap((x) => (typeof x === "number" ? [x] : x.members)) };
 }
 
-let root = null;
-const groups = new Map(); // by id
-const chains = operations.map(() => []); // of each operation, the modules around it, outermost first
-
-function readModules(group, chain) {
-  if (group !== root) groups.set(group.id, group);
+/**
+ * @param {Group} group
+ * @param {Group[]} chain  the groups around what is in it
+ */
+function readGroup(group, chain) {
   for (const child of group.children) {
-    if (typeof child === "number") chains[child] = chain;
-    else readModules(child, [...chain, child]);
+    if (typeof child === "number") around[child] = chain;
+    else {
+      groups.set(child.id, child);
+      readGroup(child, [...chain, child]);
+    }
   }
 }
 
-/** Of a large graph, unfold the outer modules as long as the boxes are few. */
-function foldAtFirst() {
-  state.folded = new Set(groups.keys());
-  let boxes = root.children.length;
-  const level = [root];
-  for (const group of level) { // grows while it is walked
-    if (group !== root && boxes + group.children.length - 1 > MOST_BOXES) continue;
-    if (group !== root) boxes += group.children.length - 1;
-    state.folded.delete(group.id);
-    level.push(...group.children.filter((child) => typeof child !== "number"));
-  }
-}
+/** @param {Group} group */
+const groupsIn = (group) => group.children.filter((child) => typeof child !== "number");
 
-const foldedAround = (o) => chains[o].find((group) => state.folded.has(group.id)) ?? null;
+/**
+ * The outermost folded group around an operation.
+ * @param {number} o
+ * @param {ReadonlySet<string>} folded
+ */
+const foldedAround = (o, folded) => around[o].find((group) => folded.has(group.id)) ?? null;
