@@ -11,7 +11,6 @@ from minigrad.memory import keep_memory as keep_memory  # isort: skip  (before a
 from minigrad import autograd as autograd
 from minigrad import data as data
 from minigrad import functional as functional
-from minigrad import kernels as kernels
 from minigrad import nn as nn
 from minigrad import optim as optim
 from minigrad import rules as rules
@@ -31,7 +30,7 @@ from minigrad.creation import zeros as zeros
 from minigrad.creation import zeros_like as zeros_like
 from minigrad.debug import debug as debug
 from minigrad.explain import explain as explain
-from minigrad.functional import safe_where as safe_where
+from minigrad.functional.safe_where import safe_where as safe_where
 from minigrad.modes import enable_grad as enable_grad
 from minigrad.modes import is_grad_enabled as is_grad_enabled
 from minigrad.modes import no_grad as no_grad

@@ -77,7 +77,7 @@ def backward_through(
     if create_graph:
         known = {v: tensor for v, tensor in (targets or {}).items() if type(v) is Node and tensor is not None}
         pullbacks = replay(nodes, needed, known)
-    asked = targets is not None or observer is not None or any([node.hooks for node in nodes])
+    asked = targets is not None or observer is not None or any(node.hooks for node in nodes)
     observe = None if observer is None else observer.contributed
     free = not (retain_graph or create_graph)
     return arrived | backward_pass(nodes, cotangents, needed, pullbacks, free, complete if asked else None, observe)

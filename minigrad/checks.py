@@ -1,7 +1,7 @@
 """What options and sizes must be, each in one place: the message names the function, the argument and what was met.
 
 A TypeError for what is of the wrong kind, a ValueError for what lies out of bounds. True is no number, 1 is no flag,
-and NaN lies in no interval. Arrays are checked in functional.py.
+and NaN lies in no interval. Arrays are checked in functional/validation.py.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def not_negative(name: str, /, **numbers: Any) -> None:
     number(name, 0.0, LARGEST, " must be a number from 0 on", **numbers)
 
 
-def share(name: str, /, **numbers: Any) -> None:
+def below_one(name: str, /, **numbers: Any) -> None:
     number(name, 0.0, BELOW_ONE, " must be from 0 to below 1", **numbers)
 
 

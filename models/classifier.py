@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from minigrad import checks, nn
-from minigrad import functional as F
-from minigrad.models.encoder import Encoder
+from minigrad.functional.attention import without_padding
+from minigrad.functional.validation import validate_floats
+from minigrad.models.encoder import Encoder, real_tokens_of
 
 
 class SequenceClassifier(nn.Module):
@@ -45,15 +46,15 @@ class SequenceClassifier(nn.Module):
 
     def embed(self, x: Any) -> Any:
         """Each token's content and place; (B, T, in_features) gives (B, T, d_model)."""
-        F.floats("SequenceClassifier", x=x)
+        validate_floats("SequenceClassifier", x=x)
         if x.ndim != 3:
             raise ValueError(f"SequenceClassifier: expected (batch, tokens, features), got {x.shape}")
         return self.positions(self.embedding(x))
 
     def forward(self, x: Any, padding_mask: Any = None) -> Any:
-        there = F.real_tokens("SequenceClassifier", padding_mask, x)
-        x = self.encoder(self.embed(F.without_padding(x, there)), padding_mask=there)  # (B, T, D)
-        if there is None:
+        real = real_tokens_of("SequenceClassifier", padding_mask, x)
+        x = self.encoder(self.embed(without_padding(x, real)), padding_mask=real)  # (B, T, D)
+        if real is None:
             return self.head(np.mean(x, axis=1))
-        share = there / np.maximum(np.sum(there, axis=1, keepdims=True), 1)
-        return self.head(np.sum(x * share[..., None].astype(x.dtype), axis=1))
+        weight = real / np.maximum(np.sum(real, axis=1, keepdims=True), 1)
+        return self.head(np.sum(x * weight[..., None].astype(x.dtype), axis=1))

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from minigrad import checks, nn
-from minigrad import functional as F
+from minigrad.functional.attention import real_tokens, without_padding
+from minigrad.functional.validation import validate_floats
 from minigrad.rules.indexing import index_update
 
 MOST_LAYERS = 10_000
@@ -23,15 +24,15 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": lamb
 class BatchNormTokens(nn.Module):
     """BatchNorm1d of each feature over all tokens of all sequences; x: (B, T, D).
 
-    there: boolean (B, T), the tokens to norm; the others count nothing, and give zeros.
+    real: boolean (B, T), the tokens to norm; the others count nothing, and give zeros.
     """
 
     def __init__(self, d_model: int) -> None:
         self.norm = nn.BatchNorm1d(d_model)
 
-    def forward(self, x: Any, there: Any = None) -> Any:
-        if there is not None:
-            return index_update(np.zeros(x.shape, x.dtype), there, self.norm(x[there]))
+    def forward(self, x: Any, real: Any = None) -> Any:
+        if real is not None:
+            return index_update(np.zeros(x.shape, x.dtype), real, self.norm(x[real]))
         return np.reshape(self.norm(np.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))), x.shape)
 
 
@@ -78,14 +79,22 @@ class FeedForward(nn.Module):
         return self.linear2(self.dropout(self.activation(self.linear1(x))))
 
 
-def normed(norm: nn.Module, x: Any, there: Any) -> Any:
-    """norm(x), over the tokens that are there if it is one over tokens."""
-    return norm(x, there) if isinstance(norm, BatchNormTokens) else norm(x)
+def normed(norm: nn.Module, x: Any, real: Any) -> Any:
+    """norm(x), over the real tokens if it is one over tokens."""
+    return norm(x, real) if isinstance(norm, BatchNormTokens) else norm(x)
 
 
 def given(**masks: Any) -> dict[str, Any]:
     """Those that say something: what stands in for a layer need not know the others."""
     return {name: mask for name, mask in masks.items() if mask is not None and mask is not False}
+
+
+def real_tokens_of(name: str, padding_mask: Any, x: Any) -> Any:
+    """Which tokens of x: (B, T, D) are real, None for all of them."""
+    if padding_mask is None:
+        return None
+    validate_floats(name, x=x)
+    return real_tokens(name, padding_mask, x.shape[:2])
 
 
 class Branch(nn.Module):
@@ -96,8 +105,8 @@ class Branch(nn.Module):
         self.sublayer = sublayer
         self.dropout = dropout
 
-    def forward(self, x: Any, there: Any = None, **kwargs: Any) -> Any:
-        return self.dropout(self.sublayer(normed(self.norm, x, there), **kwargs))
+    def forward(self, x: Any, real: Any = None, **kwargs: Any) -> Any:
+        return self.dropout(self.sublayer(normed(self.norm, x, real), **kwargs))
 
 
 class EncoderLayer(nn.Module):
@@ -142,18 +151,18 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: Any, mask: Any = None, padding_mask: Any = None, is_causal: bool = False) -> Any:
         checks.flag("EncoderLayer", is_causal=is_causal)
-        there = F.real_tokens("EncoderLayer", padding_mask, x)
-        x = F.without_padding(x, there)
-        x = self.attention(x, mask=mask, **given(there=there, padding_mask=there, is_causal=is_causal))
-        x = self.feed_forward(normed(self.norm1, x, there), **given(there=there))
-        return normed(self.norm2, x, there)
+        real = real_tokens_of("EncoderLayer", padding_mask, x)
+        x = without_padding(x, real)
+        x = self.attention(x, mask=mask, **given(real=real, padding_mask=real, is_causal=is_causal))
+        x = self.feed_forward(normed(self.norm1, x, real), **given(real=real))
+        return normed(self.norm2, x, real)
 
     def attention_weights(self, x: Any, mask: Any = None, padding_mask: Any = None, is_causal: bool = False) -> Any:
         """Who attends to whom: (B, nhead, T, T), each row of sum 1, or 0 where nothing is allowed."""
         branch: Any = self.attention.sublayer if isinstance(self.attention, nn.ResidualAdd) else self.attention
-        there = F.real_tokens("EncoderLayer", padding_mask, x)
-        x = normed(branch.norm, F.without_padding(x, there), there)
-        return branch.sublayer(x, mask=mask, padding_mask=there, is_causal=is_causal, need_weights=True)[1]
+        real = real_tokens_of("EncoderLayer", padding_mask, x)
+        x = normed(branch.norm, without_padding(x, real), real)
+        return branch.sublayer(x, mask=mask, padding_mask=real, is_causal=is_causal, need_weights=True)[1]
 
 
 class Encoder(nn.Module):
@@ -174,9 +183,10 @@ class Encoder(nn.Module):
 
     def forward(self, x: Any, mask: Any = None, padding_mask: Any = None, is_causal: bool = False) -> Any:
         checks.flag("Encoder", is_causal=is_causal)
+        real = real_tokens_of("Encoder", padding_mask, x)
         for layer in self.layers:
-            x = layer(x, mask, **given(padding_mask=padding_mask, is_causal=is_causal))
-        return normed(self.norm, x, F.real_tokens("Encoder", padding_mask, x))
+            x = layer(x, mask, **given(padding_mask=real, is_causal=is_causal))
+        return normed(self.norm, x, real)
 
     def attention_weights(
         self, x: Any, mask: Any = None, padding_mask: Any = None, is_causal: bool = False

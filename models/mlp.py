@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import checks, nn
-from minigrad import functional as F
+from minigrad.functional.validation import validate_floats
 
 
 class MLP(nn.Module):
@@ -28,7 +28,7 @@ class MLP(nn.Module):
         self.activation = nn.ReLU()
 
     def forward(self, x: Any) -> Any:
-        F.floats("MLP", x=x)
+        validate_floats("MLP", x=x)
         if x.ndim < 2:
             raise ValueError(f"MLP: x must be (batch, ...), got {x.shape}")
         x = np.reshape(x, (x.shape[0], math.prod(x.shape[1:])))

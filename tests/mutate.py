@@ -40,9 +40,7 @@ FUNCTIONS = "test_functional test_accuracy test_edge_cases test_bad_input test_f
 ALSO = {
     "minigrad/": "test_bad_input test_defaults",
     "minigrad/rules/": RULES,
-    "minigrad/functional": FUNCTIONS,
-    "minigrad/kernels": FUNCTIONS,
-    "minigrad/definitions": FUNCTIONS,
+    "minigrad/functional/": FUNCTIONS,
     "minigrad/tensor": f"{ENGINE} test_every_numpy_function",
     "minigrad/autograd": ENGINE,
     "minigrad/graph": ENGINE,

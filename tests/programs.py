@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
-import minigrad.functional as F
+import minigrad.functional as F  # noqa: F401  named in the text of the operations
+from minigrad.functional.dropout import draw_dropout_mask
 from minigrad.graph import toposort
 
 TINY = 1e-30  # a complex step: its square is lost beside any value, so the imaginary part is an exact derivative
@@ -180,7 +181,7 @@ def bound(iop: Callable[..., Any], x: Any, y: Any) -> Any:
 
 
 def dropout_mask(shape: Any, n: int) -> Any:
-    return F.dropout_mask(shape, 0.5, np.random.default_rng(n), np.float64)
+    return draw_dropout_mask(shape, 0.5, np.random.default_rng(n), np.float64)
 
 
 # Functions of one input, all of them elementwise: NumPy's, with PyTorch's of the same name unless it is given.

@@ -359,28 +359,7 @@ def sgd():
 
 
 # Take what their callers have checked.
-INNER = {
-    f"functional.{name}"
-    for name in (
-        "standardise",
-        "scale_and_shift",
-        "as_shape",
-        "batch_standardise",
-        "track_moments",
-        "attention",
-        "self_attention",
-    )
-    + (
-        "dropout_mask",
-        "attention_masks",
-        "real_tokens",
-        "without_padding",
-        "floats",
-        "positive_number",
-        "probability",
-        "whole_numbers",
-    )
-}
+INNER = {"functional.batch_standardise", "functional.attention", "functional.self_attention"}
 
 
 def public():
@@ -391,7 +370,7 @@ def public():
             own = (
                 getattr(value, "__module__", "").startswith("minigrad")
                 if inside
-                else (getattr(value, "__module__", "") == module.__name__)
+                else getattr(value, "__module__", "").startswith(module.__name__)
             )
             if name[0] == "_" or not callable(value) or isinstance(value, types.ModuleType) or not own:
                 continue

@@ -1,11 +1,16 @@
 """Every definition: its gradients to the second order, and its kernel against it in value, gradient, second derivative."""
 
+import ast
+import inspect
+import sys
+
 import numpy as np
 import pytest
 
 import minigrad as mg
 import minigrad.functional as F
-from minigrad.definitions import DEFINITIONS, Definition
+from minigrad.functional import validation
+from minigrad.functional.definition import DEFINITIONS, Definition
 from minigrad.tensor import Tensor
 from minigrad.testing import check_gradients
 
@@ -70,15 +75,15 @@ SAMPLES = {
         {"ids": [], "weight": A(4, 2)},
     ],
     F.attention: [
-        {"q": A(2, 3, 2), "k": A(2, 3, 2), "v": A(2, 3, 4), "mask": None, "kept": None, "scale": 0.7},
-        {"q": A(2, 3, 2), "k": A(3, 2), "v": A(2, 3, 4), "mask": MASK, "kept": None, "scale": 0.7},
-        {"q": A(3, 2), "k": A(3, 2), "v": A(3, 4), "mask": MASK, "kept": (A(3, 3) > -1) * 1.5, "scale": 0.7},
-        {"q": A(3, 2) * 60, "k": A(3, 2), "v": A(3, 4), "mask": MASK, "kept": None, "scale": 1.0},
-        {"q": A(3, 2) * 60, "k": A(3, 2), "v": A(3, 4), "mask": None, "kept": None, "scale": 1.0},
+        {"q": A(2, 3, 2), "k": A(2, 3, 2), "v": A(2, 3, 4), "mask": None, "dropout_mask": None, "scale": 0.7},
+        {"q": A(2, 3, 2), "k": A(3, 2), "v": A(2, 3, 4), "mask": MASK, "dropout_mask": None, "scale": 0.7},
+        {"q": A(3, 2), "k": A(3, 2), "v": A(3, 4), "mask": MASK, "dropout_mask": (A(3, 3) > -1) * 1.5, "scale": 0.7},
+        {"q": A(3, 2) * 60, "k": A(3, 2), "v": A(3, 4), "mask": MASK, "dropout_mask": None, "scale": 1.0},
+        {"q": A(3, 2) * 60, "k": A(3, 2), "v": A(3, 4), "mask": None, "dropout_mask": None, "scale": 1.0},
     ],
     F.self_attention: [
-        {"qkv": A(2, 3, 12), "num_heads": 2, "mask": None, "kept": None, "scale": 0.7},
-        {"qkv": A(1, 3, 6), "num_heads": 1, "mask": MASK, "kept": (A(3, 3) > -1) * 1.5, "scale": 0.7},
+        {"qkv": A(2, 3, 12), "num_heads": 2, "mask": None, "dropout_mask": None, "scale": 0.7},
+        {"qkv": A(1, 3, 6), "num_heads": 1, "mask": MASK, "dropout_mask": (A(3, 3) > -1) * 1.5, "scale": 0.7},
     ],
     F.cross_entropy: [
         {"input": A(2, 3, 4), "target": TARGET},
@@ -96,9 +101,9 @@ SAMPLES = {
         {"input": np.array([0.0, 0.0, 12.0]), "target": np.array([0.0, 1.0, 1.0]), "reduction": "sum"},
     ],
 }  # fmt: skip
-SETTINGS = {"mask", "kept", "target", "ids"}
+SETTINGS = {"mask", "dropout_mask", "target", "ids"}
 CASES = [pytest.param(f, case, id=f"{f.__name__}-{i}") for f, cases in SAMPLES.items() for i, case in enumerate(cases)]
-KERNELS = [case for case in CASES if case.values[0].fast is not None]
+KERNELS = [case for case in CASES if case.values[0].kernel is not None]
 
 
 def by_inputs(f, case):
@@ -115,6 +120,16 @@ def test_no_definition_is_without_a_sample():
 def test_a_definition_looks_like_the_function_that_it_is():
     assert repr(F.softmax) == "<function softmax>"
     assert F.softmax.__doc__.startswith("exp xᵢ")
+
+
+@pytest.mark.parametrize("f", SAMPLES, ids=lambda f: f.__name__)
+def test_a_kernel_stands_directly_below_its_definition_and_a_validator_has_its_name(f):
+    if f.kernel is not None:
+        body = ast.parse(inspect.getsource(sys.modules[f.__module__])).body
+        (at,) = [i for i, node in enumerate(body) if getattr(node, "name", "") == f.__name__]
+        assert body[at + 1].name == f.kernel.function.__name__ == f"{f.__name__}_kernel"
+    if f.validator is not None:
+        assert (f.validator.__module__, f.validator.__name__) == (validation.__name__, f"validate_{f.__name__}")
 
 
 @pytest.mark.parametrize(("f", "case"), CASES)
@@ -161,10 +176,10 @@ def test_no_gradient_shares_memory_with_another_or_with_what_it_came_from(f, cas
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize(("f", "case"), KERNELS)
 def test_kernels_are_held_to_their_definitions(f, case, dtype):
-    if case.get("kept") is not None:
-        case = {**case, "kept": case["kept"].astype(dtype)}
+    if case.get("dropout_mask") is not None:
+        case = {**case, "dropout_mask": case["dropout_mask"].astype(dtype)}
     kernel, inputs = by_inputs(f, case)
-    definition, _ = by_inputs(Definition(f.function), case)
+    definition, _ = by_inputs(Definition(f.reference), case)
     DEFINITIONS.pop()
     tolerance = {"rtol": 1e-10, "atol": 1e-12} if dtype == np.float64 else {"rtol": 2e-4, "atol": 2e-5}
     results = []

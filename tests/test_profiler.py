@@ -8,7 +8,7 @@ import pytest
 import minigrad as mg
 import minigrad.functional as F
 from minigrad import nn, optim
-from minigrad.definitions import DEFINITIONS
+from minigrad.functional.definition import DEFINITIONS
 from minigrad.models import Encoder
 from minigrad.rule import RULES
 
@@ -102,7 +102,7 @@ def test_a_trace_is_what_chrome_reads(tmp_path):
 
 
 def test_nothing_is_left_of_a_profile_even_after_an_error():
-    kernels = [d.fast for d in DEFINITIONS if d.fast is not None]
+    kernels = [d.kernel for d in DEFINITIONS if d.kernel is not None]
     before = [rule.function for rule in RULES + kernels], nn.Module.__call__, optim.Optimizer.step
     with pytest.raises(ValueError, match="expected x of shape"), mg.profile() as profiler:
         nn.Linear(3, 2)(mg.ones(4, 5))

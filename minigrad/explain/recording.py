@@ -17,8 +17,8 @@ import numpy as np
 
 from minigrad import checks, graph
 from minigrad.autograd import initial_cotangent, pull, refuse_freed
-from minigrad.definitions import DEFINITIONS, Definition
 from minigrad.explain.words import entry, in_names_of
+from minigrad.functional.definition import DEFINITIONS, Definition
 from minigrad.graph import Node, Vertex, toposort, vertex
 from minigrad.modes import enable_grad, no_grad
 from minigrad.nn.module import Module
@@ -92,7 +92,7 @@ class Operation:
     @property
     def definition(self) -> Definition[..., Any] | None:
         """What the rule is the fast kernel of; None for any other rule."""
-        return next((d for d in DEFINITIONS if d.fast is self.rule), None)
+        return next((d for d in DEFINITIONS if d.kernel is self.rule), None)
 
     @property
     def formula(self) -> str:
@@ -312,7 +312,7 @@ def inside(value: Value) -> Recording:
     scope = {v: Tensor(v.array, requires_grad=bool(v.contributions)) for v in operation.inputs.values() if v}
     with enable_grad():
         given = {name: v and scope[v] for name, v in operation.inputs.items()}
-        output = cast(Any, operation.definition.function)(**given, **operation.settings)
+        output = cast(Any, operation.definition.reference)(**given, **operation.settings)
     names = {v.name: x for v, x in scope.items()}
     leaves = {name: x for name, x in names.items() if x.requires_grad}
     return record(output, leaves, value.gradient, [{value.name: output}, names])

@@ -12,7 +12,7 @@ from minigrad.explain.derivatives import PROBES, local_derivatives, probed
 from minigrad.explain.recording import Contribution, Operation, Value
 from minigrad.explain.words import entry, legible
 from minigrad.explain.zeros import reasons
-from minigrad.functional import linear
+from minigrad.functional.linear import linear
 from minigrad.rules.elementwise import multiply
 from minigrad.rules.linear_algebra import matmul
 from minigrad.tensor import Array
@@ -168,7 +168,7 @@ def _products(c: Contribution, index: tuple[int, ...]) -> _Products:
 def _other_factor(operation: Operation, position: int, index: tuple[int, ...], at: tuple[int, ...]) -> str:
     """In a product, the local derivative of the one factor is the other: its entry that met this one."""
     factors = list(operation.inputs.values())[:2]
-    if operation.rule not in (multiply, matmul, linear.fast) or position > 1 or None in factors:
+    if operation.rule not in (multiply, matmul, linear.kernel) or position > 1 or None in factors:
         return ""
     x, y = (v.array.ndim for v in factors if v is not None)
     if operation.name == "multiply":

@@ -148,18 +148,18 @@ def _masked(o: Operation, position: int, at: tuple[int, ...], here: str) -> str:
 
 
 _RULES: dict[Words, tuple[Rule | None, ...]] = {
-    _gate: (F.relu.fast,),
+    _gate: (F.relu.kernel,),
     _saturated: (
         elementwise.exp, elementwise.exp2, elementwise.expm1, elementwise.tanh, elementwise.erf, elementwise.logaddexp,
-        F.gelu.fast, F.softmax.fast,
+        F.gelu.kernel, F.softmax.kernel,
     ),
-    _loss: (F.cross_entropy.fast,),
+    _loss: (F.cross_entropy.kernel,),
     _other_taken: (elementwise.maximum, elementwise.minimum, elementwise.fmax, elementwise.fmin),
     _not_the_extreme: (reductions.max, reductions.min),
     _branch: (elementwise.where,),
     _bound: (elementwise.clip,),
-    _factor: (elementwise.multiply, linear_algebra.matmul, F.linear.fast),
-    _unpicked: (indexing.getitem, indexing.overwrite, F.embedding.fast, shapes.tril, shapes.triu),
-    _masked: (F.attention.fast, F.self_attention.fast),
+    _factor: (elementwise.multiply, linear_algebra.matmul, F.linear.kernel),
+    _unpicked: (indexing.getitem, indexing.overwrite, F.embedding.kernel, shapes.tril, shapes.triu),
+    _masked: (F.attention.kernel, F.self_attention.kernel),
 }  # fmt: skip
 _WORDS = {rule: words for words, rules in _RULES.items() for rule in rules}

@@ -8,6 +8,7 @@ import numpy as np
 
 from minigrad import checks
 from minigrad import functional as F
+from minigrad.functional.validation import validate_floats
 from minigrad.nn.module import Module
 
 
@@ -33,7 +34,7 @@ class Tanh(Module):
     """tanh x."""
 
     def forward(self, x: Any) -> Any:
-        F.floats("Tanh", x=x)
+        validate_floats("Tanh", x=x)
         return np.tanh(x)
 
 

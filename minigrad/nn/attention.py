@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from minigrad import checks
 from minigrad import functional as F
+from minigrad.functional.attention import attention_masks, real_tokens, without_padding
+from minigrad.functional.validation import validate_attention_inputs, validate_mask_reading
 from minigrad.nn import init
 from minigrad.nn.linear import Linear
 from minigrad.nn.module import Module, Parameter
@@ -82,75 +85,41 @@ class MultiHeadAttention(Module):
         need_weights: bool = False,
     ) -> Any:
         checks.flag("MultiHeadAttention", need_weights=need_weights)
-        of_itself = key is None and value is None and not need_weights and hasattr(self, "in_proj_weight")
-        self._check("query", query, self.embed_dim)
+        packed = hasattr(self, "in_proj_weight")
+        weights = [self.in_proj_weight] * 3 if packed else [self.q_proj_weight, self.k_proj_weight, self.v_proj_weight]
+        of_itself = packed and key is None and value is None and not need_weights
         key = query if key is None else key
         value = key if value is None else value
-        if not of_itself:
-            self._check("key", key, self.kdim)
-            self._check("value", value, self.vdim)
-            if key.shape[:2] != value.shape[:2] or key.shape[0] != query.shape[0]:
-                raise ValueError(
-                    f"MultiHeadAttention: query {query.shape}, key {key.shape} and value {value.shape} must agree "
-                    "in the batch, key and value also in the tokens"
-                )
+        inputs = (query,) if of_itself else (query, key, value)
+        validate_attention_inputs("MultiHeadAttention", weights, self.in_proj_bias, 3 * self.embed_dim, *inputs)
         dropout = self.dropout if self.training else 0.0
         shape = (query.shape[0], self.num_heads, query.shape[1], key.shape[1])
-        there = F.real_tokens("MultiHeadAttention", padding_mask, key)
-        _refuse_two_readings(mask, shape)
-        mask, kept = F.attention_masks("MultiHeadAttention", shape, mask, is_causal, dropout, self._rng, query.dtype)
-        if there is not None:
-            mask = there[:, None, None, :] if mask is None else mask & there[:, None, None, :]
-            real = F.without_padding(key, there)
-            value = real if value is key else F.without_padding(value, there)
-            query, key = real if query is key else query, real
+        real = real_tokens("MultiHeadAttention", padding_mask, key.shape[:2])
+        validate_mask_reading("MultiHeadAttention", mask, shape)
+        mask, dropped = attention_masks("MultiHeadAttention", shape, mask, is_causal, dropout, self._rng, query.dtype)
+        if real is not None:
+            mask = real[:, None, None, :] if mask is None else mask & real[:, None, None, :]
+            without = without_padding(key, real)
+            value = without if value is key else without_padding(value, real)
+            query, key = without if query is key else query, without
         scale = self.head_dim**-0.5
         if of_itself:
-            qkv = F.linear(query, self.in_proj_weight, self.in_proj_bias)  # (B, T, 3 D)
-            return self.out_proj(F.self_attention(qkv, self.num_heads, mask, kept, scale))
-        q, k, v = self._heads(query, key, value)  # each (B, H, T, E)
-        x = F.attention(q, k, v, mask, kept, scale)
+            qkv = F.linear.compute(query, self.in_proj_weight, self.in_proj_bias)  # (B, T, 3 D)
+            return self.out_proj(F.self_attention(qkv, self.num_heads, mask, dropped, scale))
+        q, k, v = self._heads((query, key, value), weights)  # each (B, H, T, E)
+        x = F.attention(q, k, v, mask, dropped, scale)
         y = self.out_proj(np.reshape(np.swapaxes(x, 1, 2), query.shape))  # (B, Tq, D)
         if not need_weights:
             return y
         scores = (q @ np.swapaxes(k, -1, -2)) * scale
         return y, F.softmax(scores) if mask is None else F.masked_softmax(scores, mask)
 
-    def _heads(self, query: Any, key: Any, value: Any) -> list[Any]:
+    def _heads(self, inputs: Iterable[Any], weights: list[Any]) -> list[Any]:
         """Queries, keys and values, projected and cut into heads."""
-        weights: list[Any]
-        if hasattr(self, "in_proj_weight"):
-            weights = np.split(self.in_proj_weight, 3)
-        else:
-            weights = [self.q_proj_weight, self.k_proj_weight, self.v_proj_weight]
+        weights = np.split(self.in_proj_weight, 3) if weights[0] is weights[1] else weights
         biases = [None] * 3 if self.in_proj_bias is None else np.split(self.in_proj_bias, 3)
         heads = []
-        for x, weight, bias in zip((query, key, value), weights, biases, strict=True):
-            y = F.linear(x, weight, bias)  # (B, T, D)
+        for x, weight, bias in zip(inputs, weights, biases, strict=True):
+            y: Any = F.linear.compute(x, weight, bias)  # (B, T, D)
             heads.append(np.swapaxes(np.reshape(y, (*y.shape[:2], self.num_heads, self.head_dim)), 1, 2))
         return heads
-
-    def _check(self, name: str, x: Any, width: int) -> None:
-        F.floats("MultiHeadAttention", **{name: x})
-        if x.ndim != 3 or x.shape[2] != width:
-            raise ValueError(f"MultiHeadAttention: {name} must be (batch, tokens, {width}), got {x.shape}")
-
-
-def _refuse_two_readings(mask: Any, shape: tuple[int, ...]) -> None:
-    """NumPy would take the first axis of a mask for the queries or the heads, where the batch may be meant."""
-    b, h, tq, tk = shape
-    if not isinstance(mask, F.ARRAYS) or mask.dtype != np.bool_ or b == 1 or mask.shape[:1] != (b,):
-        return
-    if mask.shape == (b, tk):
-        two = b == tq
-        cures = "padding_mask=mask if True is a real token (B, Tk)", "is_causal=True or mask[None, None] for (Tq, Tk)"
-    elif mask.ndim == 3:
-        two = b == h
-        cures = "mask[:, None] for (B, Tq, Tk)", "mask[None] for (num_heads, Tq, Tk)"
-    else:
-        return
-    if two:
-        raise ValueError(f"MultiHeadAttention: a mask of shape {mask.shape} can be read two ways: {', '.join(cures)}")
-    raise ValueError(
-        f"MultiHeadAttention: a mask of shape {mask.shape} does not broadcast to the scores' shape {shape}: {cures[0]}"
-    )

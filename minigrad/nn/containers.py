@@ -9,6 +9,7 @@ import numpy as np
 
 from minigrad import checks
 from minigrad import functional as F
+from minigrad.functional.validation import ARRAYS
 from minigrad.nn.module import Module
 
 
@@ -59,7 +60,7 @@ class ResidualAdd(Module):
 
     def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         y = self.sublayer(x, *args, **kwargs)
-        made, given = (z.shape if isinstance(z, F.ARRAYS) else np.shape(z) for z in (y, x))
+        made, given = (z.shape if isinstance(z, ARRAYS) else np.shape(z) for z in (y, x))
         if made != given:
             raise ValueError(
                 f"ResidualAdd: the sublayer made {made} of {given}, and added shapes must be equal: "

@@ -12,6 +12,8 @@ import numpy as np
 
 from minigrad import checks
 from minigrad import functional as F
+from minigrad.functional.normalization import standardise_by, update_running_statistics
+from minigrad.functional.validation import as_shape, validate_batch, validate_group_norm, validate_instance_norm
 from minigrad.nn.module import Module, Parameter
 from minigrad.tensor import Array
 
@@ -40,7 +42,7 @@ class LayerNorm(Module):
         elementwise_affine: bool = True,
         bias: bool = True,
     ) -> None:
-        self.normalized_shape = F.as_shape(normalized_shape)
+        self.normalized_shape = as_shape(normalized_shape)
         checks.positive("LayerNorm", **{f"normalized_shape[{i}]": n for i, n in enumerate(self.normalized_shape)})
         if not self.normalized_shape:
             raise ValueError("LayerNorm: normalized_shape must have an axis, not ()")
@@ -64,7 +66,7 @@ class RMSNorm(Module):
     def __init__(
         self, normalized_shape: int | tuple[int, ...], eps: float = 1e-6, elementwise_affine: bool = True
     ) -> None:
-        self.normalized_shape = F.as_shape(normalized_shape)
+        self.normalized_shape = as_shape(normalized_shape)
         checks.positive("RMSNorm", **{f"normalized_shape[{i}]": n for i, n in enumerate(self.normalized_shape)})
         if not self.normalized_shape:
             raise ValueError("RMSNorm: normalized_shape must have an axis, not ()")
@@ -80,7 +82,7 @@ class RMSNorm(Module):
 class BatchNorm1d(Module):
     """weight · (x − mean) / √(var + eps) + bias for each channel; x: (N, C) or (N, C, L), gives the same.
 
-    In training, mean and biased variance of the batch are used, and the running ones move by the share momentum
+    In training, mean and biased variance of the batch are used, and the running ones move by the fraction momentum
     towards the batch's mean and unbiased variance (momentum=None: their average over all batches). In evaluation the
     running ones are used, unless track_running_stats=False. They are also updated under no_grad, but not by a batch
     whose mean or variance is not finite; num_batches_tracked counts those that have moved them.
@@ -119,17 +121,16 @@ class BatchNorm1d(Module):
         self.register_buffer("num_batches_tracked", np.zeros((), np.int64) if track_running_stats else None)
 
     def forward(self, x: Any) -> Any:
-        F.floats("BatchNorm1d", x=x)
-        if x.ndim not in (2, 3) or x.shape[1] != self.num_features:
-            raise ValueError(
-                f"BatchNorm1d: expected C={self.num_features} at axis 1 of (N, C) or (N, C, L), got {x.shape}"
-            )
         mean, var = (None, None) if self.training else (self.running_mean, self.running_var)
-        y = F.batch_norm(x, mean, var, self.weight, self.bias, self.training, eps=self.eps)
+        affine = self.weight, self.bias
+        validate_batch(x, mean, var, *affine, self.training, self.eps, "BatchNorm1d", self.num_features)
+        if mean is not None and var is not None:
+            return standardise_by(x, mean, var, *affine, self.eps)
+        y = F.batch_standardise(x, *affine, self.eps)
         if self.num_batches_tracked is not None and self.training:  # after all that may raise
             batches = int(self.num_batches_tracked) + 1
             momentum = 1 / batches if self.momentum is None else self.momentum
-            if F.track_moments(x, self.running_mean, self.running_var, momentum):
+            if update_running_statistics(x, self.running_mean, self.running_var, momentum):
                 self.num_batches_tracked[...] = batches
         return y
 
@@ -154,10 +155,9 @@ class GroupNorm(Module):
         self.weight, self.bias = _affine(num_channels, affine, affine)
 
     def forward(self, x: Any) -> Any:
-        F.floats("GroupNorm", x=x)
-        if x.ndim < 2 or x.shape[1] != self.num_channels:
-            raise ValueError(f"GroupNorm: expected C={self.num_channels} at axis 1, got {x.shape}")
-        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+        values = x, self.num_groups, self.weight, self.bias, self.eps
+        validate_group_norm(*values, layer="GroupNorm", num_channels=self.num_channels)
+        return F.group_norm.compute(*values)
 
 
 class InstanceNorm1d(Module):
@@ -175,7 +175,6 @@ class InstanceNorm1d(Module):
         self.weight, self.bias = _affine(num_features, affine, affine)
 
     def forward(self, x: Any) -> Any:
-        F.floats("InstanceNorm1d", x=x)
-        if x.ndim != 3 or x.shape[1] != self.num_features:
-            raise ValueError(f"InstanceNorm1d: expected x of shape (N, {self.num_features}, L), got {x.shape}")
-        return F.instance_norm(x, self.weight, self.bias, self.eps)
+        values = x, self.weight, self.bias, self.eps
+        validate_instance_norm(*values, layer="InstanceNorm1d", num_features=self.num_features)
+        return F.instance_norm.compute(*values)

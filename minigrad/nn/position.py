@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from minigrad import checks
-from minigrad import functional as F
+from minigrad.functional.validation import validate_floats
 from minigrad.nn import init
 from minigrad.nn.module import Module, Parameter
 
 
-def _tokens(name: str, x: Any, d_model: int) -> int:
-    F.floats(name, x=x)
+def _tokens(name: str, x: Any, d_model: int, **parameters: Parameter) -> int:
+    validate_floats(name, (), x=x, **parameters)
     if x.ndim < 2 or x.shape[-1] != d_model:
         raise ValueError(f"{name}: expected x of shape (..., tokens, {d_model}), got {x.shape}")
     return int(x.shape[-2])
@@ -52,8 +52,7 @@ class LearnedPositionalEncoding(Module):
         init.normal_(self.weight, std=0.1, rng=rng)  # a place must not drown what stands there
 
     def forward(self, x: Any) -> Any:
-        tokens = _tokens("LearnedPositionalEncoding", x, self.d_model)
+        tokens = _tokens("LearnedPositionalEncoding", x, self.d_model, weight=self.weight)
         if tokens > self.max_tokens:
             raise ValueError(f"LearnedPositionalEncoding: {tokens} tokens are more than max_tokens={self.max_tokens}")
-        F.floats("LearnedPositionalEncoding", x=x, weight=self.weight)
         return x + self.weight[:tokens]

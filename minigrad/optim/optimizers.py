@@ -417,7 +417,7 @@ class SGD(Optimizer):
 
     def _check(self, lr: float, weight_decay: float, momentum: float = 0.0, nesterov: bool = False, **_: Any) -> None:
         super()._check(lr, weight_decay)
-        checks.share("SGD", momentum=momentum)
+        checks.below_one("SGD", momentum=momentum)
         checks.flag("SGD", nesterov=nesterov)
         if nesterov and not momentum:
             raise ValueError("SGD: momentum must be above 0 for nesterov, not 0")
@@ -459,7 +459,7 @@ class RMSprop(Optimizer):
         self, lr: float, weight_decay: float, alpha: float = 0.0, eps: float = 1.0, momentum: float = 0.0, **_: Any
     ) -> None:
         super()._check(lr, weight_decay)
-        checks.share("RMSprop", alpha=alpha, momentum=momentum)
+        checks.below_one("RMSprop", alpha=alpha, momentum=momentum)
         checks.positive_number("RMSprop", eps=eps)
 
     def _update(self, group: dict[str, Any], p: Array, g: Array, step: int, *memories: Array) -> None:
@@ -502,7 +502,7 @@ class Adam(Optimizer):
         name = type(self).__name__
         if not isinstance(betas, tuple | list) or len(betas) != 2:
             raise TypeError(f"{name}: betas must be two numbers, not {checks.shown(betas)}")
-        checks.share(name, **{f"betas[{i}]": beta for i, beta in enumerate(betas)})
+        checks.below_one(name, **{f"betas[{i}]": beta for i, beta in enumerate(betas)})
         checks.positive_number(name, eps=eps)
 
     def _decay(self, group: dict[str, Any], p: Array, g: Array) -> None:

@@ -170,17 +170,17 @@ def log1p(x, /):
 @rule(np.logaddexp)
 def logaddexp(x, y, /):
     """ln(eˣ + eʸ); equal infinities share the gradient"""
-    return np.logaddexp(x, y), (lambda g: g * _share(x, y), lambda g: g * _share(y, x))
+    return np.logaddexp(x, y), (lambda g: g * _exponential_weight(x, y), lambda g: g * _exponential_weight(y, x))
 
 
 @rule(np.logaddexp2)
 def logaddexp2(x, y, /):
     """log₂(2ˣ + 2ʸ); equal infinities share the gradient"""
     a, b = x * math.log(2), y * math.log(2)
-    return np.logaddexp2(x, y), (lambda g: g * _share(a, b), lambda g: g * _share(b, a))
+    return np.logaddexp2(x, y), (lambda g: g * _exponential_weight(a, b), lambda g: g * _exponential_weight(b, a))
 
 
-def _share(x, y):
+def _exponential_weight(x, y):
     """eˣ / (eˣ + eʸ), of powers that cannot overflow and as accurate where small; one half for equal infinities."""
     same = np.isinf(x) & np.equal(x, y)
     if np.any(same):  # else the same comes out below, sooner
@@ -284,10 +284,10 @@ def hypot(x, y, /):
     """√(x² + y²); all derivatives at the origin are 0"""
     r = np.hypot(x, y)
 
-    def share(z):
+    def derivative(z):
         return z / np.where(r == 0, np.inf, r)
 
-    return r, (lambda g: g * share(x), lambda g: g * share(y))
+    return r, (lambda g: g * derivative(x), lambda g: g * derivative(y))
 
 
 # ---- the error function: not in NumPy, so it sends Tensors back to its rule by itself --------------------------------
@@ -364,7 +364,7 @@ _FAR = (
 # ---- choices: the gradient goes to what was chosen -------------------------------------------------------------------
 
 
-def _won(x, y, z):
+def _tie_weights(x, y, z):
     """1 where z came from x, one half where y is equal to x, 0 elsewhere; NaN counts as equal to NaN."""
     from_x, not_y = x == z, y != z
     nan = np.isnan(z)
@@ -377,28 +377,28 @@ def _won(x, y, z):
 def maximum(x, y, /):
     """max(x, y); equals share the gradient evenly, so max(x, 0) has the derivative ½ at 0 (relu has 0)"""
     z = np.maximum(x, y)
-    return z, (lambda g: g * _won(x, y, z), lambda g: g * _won(y, x, z))
+    return z, (lambda g: g * _tie_weights(x, y, z), lambda g: g * _tie_weights(y, x, z))
 
 
 @rule(np.minimum)
 def minimum(x, y, /):
     """min(x, y); equals share the gradient evenly"""
     z = np.minimum(x, y)
-    return z, (lambda g: g * _won(x, y, z), lambda g: g * _won(y, x, z))
+    return z, (lambda g: g * _tie_weights(x, y, z), lambda g: g * _tie_weights(y, x, z))
 
 
 @rule(np.fmax)
 def fmax(x, y, /):
     """max(x, y) that passes over NaN; equals share the gradient evenly"""
     z = np.fmax(x, y)
-    return z, (lambda g: g * _won(x, y, z), lambda g: g * _won(y, x, z))
+    return z, (lambda g: g * _tie_weights(x, y, z), lambda g: g * _tie_weights(y, x, z))
 
 
 @rule(np.fmin)
 def fmin(x, y, /):
     """min(x, y) that passes over NaN; equals share the gradient evenly"""
     z = np.fmin(x, y)
-    return z, (lambda g: g * _won(x, y, z), lambda g: g * _won(y, x, z))
+    return z, (lambda g: g * _tie_weights(x, y, z), lambda g: g * _tie_weights(y, x, z))
 
 
 @rule()

@@ -144,10 +144,13 @@ def overwrite(x, values, /, index):
     """x with values in place of x[index]; of several values for one element the last one lasts"""
     y = x.copy()
     y[index] = values
-    return y, (lambda g: overwrite(g, 0.0, index=index), lambda g: getitem(g, index=index) * _lasting(index, y.shape))
+    return y, (
+        lambda g: overwrite(g, 0.0, index=index),
+        lambda g: getitem(g, index=index) * _last_writer_mask(index, y.shape),
+    )
 
 
-def _lasting(index: Any, shape: tuple[int, ...]) -> Any:
+def _last_writer_mask(index: Any, shape: tuple[int, ...]) -> Any:
     """True for each value that is not overwritten by a later one."""
     if _picks_once(index):
         return True
@@ -201,5 +204,5 @@ def _written(name: str, write: Rule, x: Any, index: Any, values: Any) -> Any:
     except OverflowError:
         raise _beyond(name, x, index) from None
     except ValueError:
-        there = getitem(np.zeros(x.shape, np.int8), index=index).shape
-        raise ValueError(f"{name}: values of shape {values.shape} do not broadcast to x[index] of {there}") from None
+        picked = getitem(np.zeros(x.shape, np.int8), index=index).shape
+        raise ValueError(f"{name}: values of shape {values.shape} do not broadcast to x[index] of {picked}") from None

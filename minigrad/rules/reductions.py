@@ -29,8 +29,8 @@ def is_only_axis(axis: Any) -> bool:
     return type(axis) is not bool and isinstance(axis, int | np.integer) and axis in (0, -1)
 
 
-def kept(y: Any, shape: tuple[int, ...], axis: Axis) -> Any:
-    """What folding axes of this shape made, with these axes at length 1, so that it broadcasts against the shape."""
+def keep_dims(y: Any, shape: tuple[int, ...], axis: Axis) -> Any:
+    """What folding axes of this shape made, with these axes at length 1: as keepdims leaves it, to broadcast again."""
     axes = axes_of(shape, axis)
     return np.reshape(y, tuple(1 if i in axes else n for i, n in enumerate(shape)))
 
@@ -77,7 +77,7 @@ def sum(x, /, axis=None, dtype=None, keepdims=False):
     y = np.sum(x, axis=axis, dtype=dtype or _accumulator(x, axis), keepdims=keepdims)
     y = _narrow(y, x) if dtype is None else y
     shape = x.shape
-    return y, (lambda g: np.broadcast_to(kept(g, shape, axis), shape),)
+    return y, (lambda g: np.broadcast_to(keep_dims(g, shape, axis), shape),)
 
 
 @rule(np.mean, linear=True)
@@ -87,7 +87,7 @@ def mean(x, /, axis=None, dtype=None, keepdims=False):
     n = count(shape, axis) or 1
     y = np.mean(x, axis=axis, dtype=dtype or _accumulator(x, axis), keepdims=keepdims)
     return y if dtype is not None else _narrow(y, x), (
-        lambda g: np.broadcast_to(kept(g, shape, axis) * (1.0 / n), shape),
+        lambda g: np.broadcast_to(keep_dims(g, shape, axis) * (1.0 / n), shape),
     )
 
 
@@ -124,7 +124,7 @@ def prod(x, /, axis=None, keepdims=False):
         before = np.cumprod(np.concatenate((ones, flat[..., :-1]), axis=-1), axis=-1)
         after = np.flip(np.cumprod(np.concatenate((ones, np.flip(flat[..., 1:], -1)), axis=-1), axis=-1), -1)
         others = np.reshape(before * after, tuple(x.shape[i] for i in order))
-        return kept(g, x.shape, axis) * np.transpose(others, tuple(np.argsort(order)))
+        return keep_dims(g, x.shape, axis) * np.transpose(others, tuple(np.argsort(order)))
 
     return np.prod(x, axis=axis, keepdims=keepdims), (pull if x.size else lambda g: np.zeros(x.shape, x.dtype),)
 
@@ -134,7 +134,7 @@ def max(x, /, axis=None, keepdims=False):
     """max x; equals share the gradient evenly, NaN goes to the NaN"""
     _some(x, axis, "max")
     y = np.max(x, axis=axis, keepdims=keepdims)
-    return y, (lambda g: kept(g, x.shape, axis) * _extreme(x, y, axis),)
+    return y, (lambda g: keep_dims(g, x.shape, axis) * _extreme(x, y, axis),)
 
 
 @rule(np.min, np.amin)
@@ -142,7 +142,7 @@ def min(x, /, axis=None, keepdims=False):
     """min x; equals share the gradient evenly, NaN goes to the NaN"""
     _some(x, axis, "min")
     y = np.min(x, axis=axis, keepdims=keepdims)
-    return y, (lambda g: kept(g, x.shape, axis) * _extreme(x, y, axis),)
+    return y, (lambda g: keep_dims(g, x.shape, axis) * _extreme(x, y, axis),)
 
 
 def _some(x: Any, axis: Any, name: str) -> None:
@@ -152,7 +152,7 @@ def _some(x: Any, axis: Any, name: str) -> None:
 
 def _extreme(x, y, axis):
     """1 / k at each of the k elements that are equal to the extreme, 0 elsewhere."""
-    y = kept(y, x.shape, axis)
+    y = keep_dims(y, x.shape, axis)
     hit = (x == y) | np.isnan(x) & np.isnan(y)
     return np.divide(hit, np.sum(hit, axis=axes_of(x.shape, axis), keepdims=True), dtype=x.dtype)
 
@@ -170,7 +170,7 @@ def var(x, /, axis=None, ddof=0, keepdims=False):
     wide = _double(x)
     c = wide - np.mean(wide, axis=axis, keepdims=True)
     y = _narrow(np.sum(c * c, axis=axis, keepdims=keepdims) / n, x)
-    return y, (lambda g: kept(g, x.shape, axis) * c * (2.0 / (n or 1)),)
+    return y, (lambda g: keep_dims(g, x.shape, axis) * c * (2.0 / (n or 1)),)
 
 
 @rule(np.std)
@@ -183,7 +183,7 @@ def std(x, /, axis=None, ddof=0, keepdims=False):
     def pull(g):
         mean = np.mean(wide, axis=axis, keepdims=True)
         rounding = spread <= np.finfo(np.float64).eps * np.absolute(mean)
-        return (wide - mean) * kept(g, x.shape, axis) / np.where(rounding, np.inf, spread) / n
+        return (wide - mean) * keep_dims(g, x.shape, axis) / np.where(rounding, np.inf, spread) / n
 
     return np.sum(_narrow(spread, x), axis=axis, keepdims=keepdims), (pull,)  # of one element each
 
@@ -251,7 +251,7 @@ def median(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     y = rows[..., n // 2] if n % 2 else (rows[..., n // 2 - 1] + rows[..., n // 2]) / 2
     y = np.astype(y, np.float64) if x.dtype.kind in "iub" else y
     y = np.where(np.isnan(rows[..., -1]), rows[..., -1], y)  # NaN is sorted to the end
-    return kept(y, x.shape, axis) if keepdims else y
+    return keep_dims(y, x.shape, axis) if keepdims else y
 
 
 @rule()
@@ -268,7 +268,7 @@ def logsumexp(x, /, axis=None, keepdims=False):
     s = np.sum(e, axis=axes, keepdims=True)
     s = np.where(s == 0, 1.0, s)
     y = _narrow(np.log(s) + top, given)
-    return y if keepdims else np.squeeze(y, axis=axes), (lambda g: kept(g, x.shape, axis) * (e / s),)
+    return y if keepdims else np.squeeze(y, axis=axes), (lambda g: keep_dims(g, x.shape, axis) * (e / s),)
 
 
 @implements(np.linalg.norm)
@@ -300,11 +300,11 @@ def p_norm(x, /, p=2, axis=None, keepdims=False):
         y = np.linalg.norm(wide, None if p == 2 else p, axis, keepdims)
 
     def pull(g):
-        norm = kept(np.where(y == 0, np.inf, y), x.shape, axis)
+        norm = keep_dims(np.where(y == 0, np.inf, y), x.shape, axis)
         if p == 2:
-            return kept(g, x.shape, axis) * (wide / norm)
-        flat = (wide == 0) | kept(y == 0, x.shape, axis)
-        share = np.absolute(np.where(flat, 1.0, wide / norm)) ** (p - 1)
-        return kept(g, x.shape, axis) * np.where(flat, 0.0, np.sign(wide) * share)
+            return keep_dims(g, x.shape, axis) * (wide / norm)
+        flat = (wide == 0) | keep_dims(y == 0, x.shape, axis)
+        power = np.absolute(np.where(flat, 1.0, wide / norm)) ** (p - 1)
+        return keep_dims(g, x.shape, axis) * np.where(flat, 0.0, np.sign(wide) * power)
 
     return _narrow(y, x), (pull,)

@@ -1,5 +1,6 @@
 """Every layer: gradients of inputs and parameters in both modes, and what it refuses."""
 
+import sys
 import warnings
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import nn
+from minigrad.functional.validation import validate_floats
 from minigrad.testing import check_layer
 
 
@@ -292,6 +294,11 @@ def test_initial_values_have_the_spread_that_they_promise():
 X = np.ones((2, 3), np.float32)
 
 
+def with_bias(attention, bias):
+    attention.in_proj_bias = bias
+    return attention
+
+
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
@@ -351,6 +358,21 @@ X = np.ones((2, 3), np.float32)
             ValueError,
             r"padding_mask has shape \(3, 2\), it must be \(2, 3\): the batch and the tokens",
         ),
+        (
+            lambda: nn.MultiHeadAttention(4, 2)(A(2, 3, 4)),
+            TypeError,
+            r"linear: x is float64, weight is float32, bias is float32, they must be of one dtype: use x.astype\(np.float32\)",
+        ),
+        (
+            lambda: nn.MultiHeadAttention(4, 2)(mg.randn(2, 3, 4), mg.randn(2, 3, 4), A(2, 3, 4)),
+            TypeError,
+            "linear: x is float64, weight is float32",
+        ),
+        (
+            lambda: with_bias(nn.MultiHeadAttention(4, 2), mg.ones(1))(mg.randn(2, 3, 4)),
+            ValueError,
+            r"linear: expected bias of shape \(12,\), got \(1,\)",
+        ),
         (lambda: nn.MultiHeadAttention(4, 2)([1.0]), TypeError, "query must be a Tensor or an ndarray, not list"),
         (lambda: nn.LearnedPositionalEncoding(1, 3)(X), ValueError, "2 tokens are more than max_tokens=1"),
         (
@@ -401,3 +423,37 @@ def test_what_is_no_array_or_no_float_is_refused_also_where_nothing_would_be_com
         nn.ResidualAdd(lambda x: 2.0)(mg.ones(3))
     with pytest.raises(TypeError, match="dropout: x must be floating-point, not int64"):
         nn.Dropout(0.5).eval()(mg.arange(3))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.Linear(3, 2), (2, 3)),
+        (nn.LayerNorm(3), (2, 3)),
+        (nn.RMSNorm(3), (2, 3)),
+        (nn.BatchNorm1d(3), (2, 3)),
+        (nn.BatchNorm1d(3).eval(), (2, 3)),
+        (nn.GroupNorm(1, 3), (2, 3)),
+        (nn.InstanceNorm1d(3), (2, 3, 4)),
+        (nn.SiLU(), (2, 3)),
+        (nn.Softmax(), (2, 3)),
+        (nn.Dropout(), (2, 3)),
+        (nn.LearnedPositionalEncoding(5, 3), (2, 3)),
+        (nn.MultiHeadAttention(3, 1), (2, 4, 3)),
+        (nn.MultiHeadAttention(3, 1, kdim=4), (2, 4, 3)),
+    ],
+)
+def test_what_the_input_must_be_is_asked_once(layer, shape):
+    x, asked = mg.Tensor(A(*shape).astype(np.float32)), []
+
+    def count(frame, event, _):
+        if event == "call" and frame.f_code is validate_floats.__code__:
+            asked.extend(what for what, given in frame.f_locals["inputs"].items() if given is x)
+
+    other = (mg.zeros(2, 4, 4), mg.zeros(2, 4, 3)) if getattr(layer, "kdim", 3) == 4 else ()
+    sys.setprofile(count)
+    try:
+        layer(x, *other)
+    finally:
+        sys.setprofile(None)
+    assert len(asked) == 1, asked
