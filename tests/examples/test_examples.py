@@ -27,6 +27,7 @@ def run(name, *options):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
+        ("00_the_engine_in_one_screen.py", "gradients apart by 0.0e+00"),
         ("01_backprop_by_hand.py", "handing on at the first arrival only   dc/da = 2"),
         ("02_worked_numbers.py", "variance 4"),
         ("03_write_a_rule_and_a_layer.py", "(ratio 2)"),
