@@ -10,11 +10,11 @@ import numpy as np
 
 from minigrad.autograd import backward_through, needed_vertices
 from minigrad.creation import default_generator
-from minigrad.graph import Node, Pullback, Vertex, stamps, tensor_of, toposort, vertex
+from minigrad.graph import Node, Pullback, Vertex, stamps, toposort, vertex
 from minigrad.guard import Snapshot, snapshot
 from minigrad.modes import enable_grad, is_grad_enabled, no_grad
 from minigrad.rule import Rule, shared
-from minigrad.tensor import Tensor, detached
+from minigrad.tensor import Tensor, detached, wrapped
 
 
 class _Local(threading.local):
@@ -93,7 +93,7 @@ def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
     node = Node(rule, ends, {}, pullbacks(), result)
     node.snapshots = _snapshots(nodes)
     node.memory = value.node.memory if value.node is not None else None
-    return tensor_of(node, result)
+    return wrapped(result, node)
 
 
 def _snapshots(nodes: list[Node]) -> list[Snapshot]:

@@ -84,12 +84,11 @@ class ContentGuard(graph.Guard):
 
     def recorded(self, node: Node, inputs: Sequence[Any], value: Array) -> None:
         """Note what must not be written into: of the inputs those in reach of external code, and the settings."""
-        taken: list[Snapshot] = []
-        for i, v in enumerate(node.inputs):
+        for v in node.inputs:
             if type(v) is Node:
                 if v.memory is not EXTERNAL:
                     continue
-                array = inputs[i]._array
+                array = next(x._array for x in inputs if isinstance(x, Tensor) and x.node is v)
             elif isinstance(v, Tensor):
                 array = v._array
             elif type(v) is np.ndarray and is_external(v):
@@ -101,13 +100,11 @@ class ContentGuard(graph.Guard):
                 break
             # content does the same, and takes half as long again
             before = array.tobytes() if array.nbytes < _SHARED else content(array)
-            taken.append((array, before, array.shape, array.dtype))
+            node.snapshots = [*(node.snapshots or ()), (array, before, array.shape, array.dtype)]
         if node.settings:
             for setting in node.settings.values():
                 if isinstance(setting, np.ndarray) and is_external(setting):
-                    taken.append(snapshot(setting))
-        if taken:
-            node.snapshots = taken
+                    node.snapshots = [*(node.snapshots or ()), snapshot(setting)]
         base = value.base
         if base is not None and node.rule.may_view:
             for x in inputs:

@@ -108,23 +108,19 @@ class Rule:
 
     def checked(self, made: Any, arrays: Sequence[Any]) -> tuple[Array, Sequence[Pullback | None]]:
         """What the function made of these arrays: a value (its own array or a view) and a pullback for each."""
-        if type(made) is not tuple or len(made) != 2:
+        if type(made) is not tuple or len(made) != 2 or type(made[1]) is not tuple:
             self._pair(made)
         value, pullbacks = made
-        if type(pullbacks) is not tuple or len(pullbacks) != len(arrays):
-            self._pair(made)
-            if len(pullbacks) != len(arrays):
-                raise TypeError(f"rule {self.name} has {len(arrays)} inputs and returned {len(pullbacks)} pullbacks")
-        last = arrays[-1]
+        if len(pullbacks) != len(arrays):
+            raise TypeError(f"rule {self.name} has {len(arrays)} inputs and returned {len(pullbacks)} pullbacks")
         if type(value) is not np.ndarray:
             if not isinstance(value, (np.generic, int, float)):  # NumPy makes scalars of 0-d arrays
                 raise TypeError(f"rule {self.name} must return one array and its pullbacks, not {type(value).__name__}")
             value = np.asarray(value)
-        elif (
-            value is last or value is arrays[0] or (len(arrays) > 2 and self.may_view and id(value) in map(id, arrays))
-        ):
+        first, last = arrays[0], arrays[-1]
+        if value is first or value is last or (len(arrays) > 2 and self.may_view and id(value) in map(id, arrays)):
             value = value.view()  # so that it is seen to be one
-        if type(last) is not np.ndarray or last.dtype is not value.dtype:
+        if getattr(last if type(first) is float else first, "dtype", None) is not value.dtype:
             value = _unwidened(value, arrays)
         return value, pullbacks
 

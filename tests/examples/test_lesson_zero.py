@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad.rule import RULES
 from minigrad.tensor import HANDLERS
 from tests import programs
 from tests.programs import OPS, OURS, Grower, called
@@ -28,7 +29,8 @@ def lesson():
         spec.loader.exec_module(module)
     finally:
         sys.path.remove(str(EXAMPLES))
-    return module
+    module.BY_NAME |= {rule.name: rule for rule in RULES if rule.function.__module__.startswith("minigrad.rules.")}
+    return module  # without the rules of other tests
 
 
 def of_rules_alone(lesson):
