@@ -100,6 +100,7 @@ def recorder(rule: Any) -> Callable[..., Any]:
             inputs, settings = rule.bind(inputs, settings)
         arrays: list[Any] = []
         vertices: list[Any] = []
+        v: Any
         tensors = wanted = False
         for x in inputs:
             if isinstance(x, Tensor):
