@@ -36,16 +36,6 @@ def needed_vertices(targets: Iterable[Vertex], nodes: list[Node]) -> set[Vertex]
     return needed
 
 
-def refuse_freed(nodes: Iterable[Node]) -> None:
-    """RuntimeError where a backward pass has freed a node."""
-    for node in nodes:
-        if node.pullbacks is None:
-            raise RuntimeError(
-                f"the graph of {node.rule.name} has already been freed by a backward pass: "
-                "for a second one, call the first with retain_graph=True"
-            )
-
-
 def backward_through(
     nodes: list[Node],
     cotangents: dict[Vertex, Any],
@@ -108,7 +98,8 @@ def initial_cotangent(output: Tensor, gradient: ArrayLike | Tensor | None, creat
                 f"backward starts from a scalar, this tensor has shape {output.shape}: "
                 "reduce it (np.sum, np.mean), or give a gradient of that shape"
             )
-        gradient = np.ones(output.shape, output.dtype)
+        ones = np.ones(output.shape, output.dtype)
+        return wrapped(ones) if create_graph else ones
     if not isinstance(gradient, Tensor):
         try:
             gradient = Tensor(np.asarray(gradient))
@@ -135,10 +126,9 @@ def pull(
         cotangents: dict[Vertex, Any] = {}
         for output, gradient in zip(outputs, gradients, strict=True):
             g = initial_cotangent(output, gradient, create_graph)
-            v = vertex(output)
+            v = output.node or output
             cotangents[v] = cotangents[v] + g if v in cotangents else g
         nodes = toposort(cotangents)
-        refuse_freed(nodes)
         needed = None if targets is None else needed_vertices(targets, nodes)
         graph.guard.verify(nodes, create_graph, None if create_graph else needed)
         arrived = backward_through(nodes, cotangents, targets, needed, retain_graph, create_graph, observer)

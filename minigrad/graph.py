@@ -58,10 +58,6 @@ class Node:
         """External code gets the array that came out, and may write into it."""
         guard.exposed(self, array)
 
-    def free(self) -> None:
-        self.pullbacks = self.memory = self.snapshots = self.value = None
-        self.inputs, self.settings = (), {}
-
 
 Vertex = Node | Tensor  # what a gradient arrives at: a node, or a leaf that requires one
 
@@ -135,11 +131,15 @@ def recorder(rule: Any) -> Callable[..., Any]:
 
 
 def toposort(vertices: Iterable[Vertex], since: int = -1) -> list[Node]:
-    """The nodes made after the stamp `since` that lead to these vertices, oldest first, each once."""
+    """The nodes made after the stamp `since` that lead to these vertices, oldest first, each once; no freed ones."""
     seen = {v for v in vertices if type(v) is Node and v.stamp > since}
     stack = list(seen)
     while stack:
-        for v in stack.pop().inputs:
+        node = stack.pop()
+        if node.pullbacks is None:
+            raise RuntimeError(f"the graph of {node.rule.name} has already been freed by a backward pass: for a second "
+                               "one, call the first with retain_graph=True")  # fmt: skip
+        for v in node.inputs:
             if type(v) is Node and v not in seen and v.stamp > since:
                 seen.add(v)
                 stack.append(v)
@@ -190,7 +190,8 @@ def backward_pass(
                 if observe is not None:
                     observe(node, i, pulled, h, total)
         if free:
-            node.free()
+            node.inputs, node.settings, node.pullbacks = (), {}, None
+            node.memory = node.snapshots = node.value = None
     return {v: g if g.dtype == v.dtype else g.astype(v.dtype) for v, g in cotangents.items()}
 
 

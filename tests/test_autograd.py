@@ -16,6 +16,8 @@ import pytest
 
 import minigrad as mg
 from minigrad.graph import toposort, vertex
+from minigrad.rule import RULES
+from minigrad.tensor import HANDLERS
 
 
 def leaf(*values):
@@ -916,3 +918,42 @@ def test_a_checkpoint_of_results_from_around_it_says_why_it_has_no_second_deriva
     z = mg.checkpoint(lambda: np.sum(y * y))
     with pytest.raises(RuntimeError, match=r"handed to it: mg\.checkpoint\(f, x, y\)"):
         mg.autograd.grad(z, x, create_graph=True)
+
+
+def test_a_rule_of_minigrad_s_own_is_not_replaced_in_silence():
+    homes = sys.modules["minigrad.rule"]._homes
+    before, homes_before = dict(HANDLERS), dict(homes)
+
+    def tanh(x, /):
+        return np.tanh(x), (lambda g: 0.0 * g,)
+
+    for decorator, name in ((mg.rule, "rule"), (mg.implements, "implements")):
+        words = rf"{name}: np\.tanh has a rule already; @mg\.{name}\(np\.tanh, override=True\) replaces it"
+        with pytest.raises(ValueError, match=words):
+            decorator(np.tanh)(tanh)
+        with pytest.raises(TypeError, match="override must be True or False"):
+            decorator(np.tanh, override="yes")
+    assert before == HANDLERS
+    x = leaf(1.0)
+    try:
+        RULES.remove(mg.rule(np.tanh, override=True)(tanh))
+        np.tanh(x).backward()
+        assert x.grad.item() == 0
+    finally:
+        HANDLERS.update(before)
+        homes.update(homes_before)
+
+
+def test_a_rule_of_one_s_own_may_be_written_again():
+    """As when a cell of a notebook is run twice."""
+    for factor in (2.0, 3.0):
+
+        @mg.rule(np.sinc)
+        def sinc(x, /, factor=factor):
+            return np.sinc(x), (lambda g: factor * g,)
+
+        RULES.remove(sinc)
+        x = leaf(1.0)
+        np.sinc(x).backward()
+        assert x.grad.item() == factor
+    del HANDLERS[np.sinc]

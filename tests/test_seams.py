@@ -1,6 +1,8 @@
 """The engine without what protects it, and those who are told what it does: the seams hold."""
 
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -147,3 +149,45 @@ def test_no_class_is_changed_while_they_are_told():
     assert during[0] == before[0]
     functions = [[rule["function"] for rule in rules[1]] for rules in (before, during)]
     assert functions[0] == functions[1]
+
+
+# ---- what a newcomer reads -------------------------------------------------------------------------------------------
+
+WALK = {  # of (x * y + x).backward(); properties and comprehensions apart
+    "tensor.py": {"_binary.<locals>.method", "wrapped", "Tensor.backward"},
+    "graph.py": {"recorder.<locals>.apply", "Node.__init__", "toposort", "backward_pass", "added"},
+    "autograd.py": {"backward", "pull", "initial_cotangent", "backward_through"},
+}
+BESIDE = {"rules/elementwise.py", "rule.py", "modes.py", "optim/strays.py"}  # two rules, and what protects
+
+
+def test_a_newcomer_walks_through_twelve_functions_in_three_files(monkeypatch):
+    monkeypatch.setattr(graph, "guard", graph.Guard())
+    x, y = mg.tensor(2.0, requires_grad=True), mg.tensor(3.0, requires_grad=True)
+    (x * y + x).backward()
+    root, walked = Path(mg.__file__).parent, {}
+
+    def see(frame, event, _):
+        code = frame.f_code
+        path = Path(code.co_filename)
+        if event == "call" and path.is_relative_to(root):
+            walked.setdefault(path.relative_to(root).as_posix(), set()).add(code.co_qualname)
+
+    sys.setprofile(see)
+    try:
+        (x * y + x).backward()
+    finally:
+        sys.setprofile(None)
+    plain = {f"Tensor.{name}" for name, of in vars(mg.Tensor).items() if isinstance(of, property)}
+    null = {f"Guard.{name}" for name in vars(graph.Guard)}
+    walked = {
+        file: {name for name in names - plain - null if not name.endswith(("comp>", "<genexpr>"))}
+        for file, names in walked.items()
+    }
+    assert {file: names for file, names in walked.items() if file not in BESIDE} == WALK
+    assert walked.keys() == WALK.keys() | BESIDE
+    assert sum(map(len, WALK.values())) == 12
+
+
+def test_the_idea_fits_in_220_lines():
+    assert len(Path(graph.__file__).read_text(encoding="utf-8").splitlines()) <= 220

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import minigrad as mg
 import minigrad.functional as F
 from minigrad import nn, optim
+from minigrad.rule import RULES
 from tests.explain.programs import PROGRAMS, expression, guilty, leaf, wrong_leaky
 from tests.rules.test_every_rule import NAMES as RULE_NAMES
 from tests.rules.test_every_rule import SAMPLES, as_list, drawn
@@ -411,3 +412,60 @@ def test_a_gradient_that_cancels_to_its_rounding_is_not_apart():
 def test_inputs_that_are_no_tensors_are_refused(inputs):
     with pytest.raises(TypeError, match="explain: inputs must be Tensors, or a dict of them by name, not"):
         mg.explain(leaf(1.0) * 2, inputs)
+
+
+def misbehaving(pull):
+    @mg.rule()
+    def wrong(x, /):
+        return x * 1.0, (pull,)
+
+    RULES.remove(wrong)
+    return np.sum(wrong(leaf([1.0, 2.0])))
+
+
+def fails(*_):
+    raise ZeroDivisionError("of the user's own", 3)
+
+
+def hooked(hook):
+    x = leaf([1.0, 2.0])
+    y = x * 2.0
+    y.register_hook(hook)
+    return np.sum(y)
+
+
+def freed():
+    y = np.sum(leaf([1.0]) * 2.0)
+    y.backward()
+    return y * 3.0
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda: misbehaving(lambda g: g * 1j),
+        lambda: misbehaving(lambda g: None),
+        lambda: misbehaving(lambda g: [1.0, 2.0]),
+        lambda: misbehaving(lambda g: np.ones(3)),
+        lambda: misbehaving(fails),
+        lambda: hooked(lambda g: g[:1]),
+        lambda: hooked(lambda g: g.data),
+        lambda: hooked(fails),
+        freed,
+        lambda: leaf([1.0, 2.0]) * 2.0,
+        lambda: mg.ones(1),
+    ],
+)
+def test_the_errors_are_those_of_backward(broken):
+    found = []
+    for act in (mg.Tensor.backward, mg.explain):
+        with pytest.raises(Exception) as caught:
+            act(broken())
+        found.append((type(caught.value), caught.value.args))
+    assert found[0] == found[1]
+
+
+def test_a_complex_gradient_is_refused_as_by_backward():
+    """There was a warning only, and numbers without their imaginary part."""
+    with pytest.raises(TypeError, match="rule wrong: a pullback must give an array of real numbers"):
+        mg.explain(misbehaving(lambda g: g * 1j))
