@@ -1,7 +1,7 @@
 """minigrad: tensors that remember how they were made, and what is built on them.
 
 Arrays are NumPy's, and so are the functions: `import numpy as np, minigrad as mg`, then `np.tanh(x @ w + b)` with
-Tensors. The engine is in tensor.py and autograd.py, to be read in one sitting.
+Tensors. The idea is in graph.py, to be read in one sitting.
 """
 
 __version__ = "0.1.0"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minigrad import checks, graph
-from minigrad.graph import Node, Vertex, backward_pass, replay, stamps, toposort, vertex
+from minigrad.graph import Node, Vertex, added, backward_pass, replay, stamps, toposort, vertex
 from minigrad.modes import RECORDING
 from minigrad.rule import implements
 from minigrad.tensor import Hook, Tensor, needs_float, wrapped
@@ -45,7 +45,7 @@ def backward_through(
     create_graph: bool,
     observer: Observer | None = None,
 ) -> dict[Vertex, Any]:
-    """`backward_pass` with what may stand in its way: hooks; gives what arrives at the targets, or (None) the leaves.
+    """`backward_pass` with hooks and an observer; gives the gradients of the targets, or (None) of all leaves.
 
     targets: vertices, each with its Tensor where there is one; needed: the `needed_vertices` of them. create_graph:
     what arrives is part of a graph that goes on into these nodes.
@@ -67,10 +67,10 @@ def backward_through(
     if create_graph:
         known = {v: tensor for v, tensor in (targets or {}).items() if type(v) is Node and tensor is not None}
         pullbacks = replay(nodes, needed, known)
-    asked = targets is not None or observer is not None or any(node.hooks for node in nodes)
+    every = targets is not None or observer is not None
     observe = None if observer is None else observer.contributed
     free = not (retain_graph or create_graph)
-    return arrived | backward_pass(nodes, cotangents, needed, pullbacks, free, complete if asked else None, observe)
+    return arrived | backward_pass(nodes, cotangents, needed, pullbacks, free, complete, every, observe)
 
 
 def call_hooks(at: Vertex, g: Any) -> Any:
@@ -127,7 +127,7 @@ def pull(
         for output, gradient in zip(outputs, gradients, strict=True):
             g = initial_cotangent(output, gradient, create_graph)
             v = output.node or output
-            cotangents[v] = cotangents[v] + g if v in cotangents else g
+            cotangents[v] = added(cotangents[v], g) if v in cotangents else g
         nodes = toposort(cotangents)
         needed = None if targets is None else needed_vertices(targets, nodes)
         graph.guard.verify(nodes, create_graph, None if create_graph else needed)

@@ -98,7 +98,7 @@ def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
 
 def _snapshots(nodes: list[Node]) -> list[Snapshot]:
     """What must not change until these operations are run again: whatever they took from outside, each once."""
-    found = {id(kept[0]): kept for n in nodes for kept in n.snapshots or ()}
+    found = {id(noted[0]): noted for n in nodes for noted in n.snapshots or ()}
     for n in nodes:
         for v in n.inputs:
             array = detached(v)

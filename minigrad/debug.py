@@ -29,7 +29,7 @@ from minigrad.trace import Made, Tracer, module_path, parameter_name, stands_bef
 class debug(ContextDecorator):  # noqa: N801  a keyword rather than a class, as no_grad is
     """Inside of this `with` (or decorated function), in this thread, raise where NaN or infinity is first made.
 
-    Looked at is what is recorded here, also when backward runs later.
+    What is recorded here is looked at, also when backward runs later, in this thread.
     FloatingPointError says the operation and its direction, the line and the module that called it, the ranges of
     what went in, and what to try. What comes in infinite may stay infinite, and NaN may be replaced; but no operation
     may make an infinity out of finite numbers, or give a NaN. A gradient that is not of its input's kind and shape
@@ -130,7 +130,7 @@ class _Watch(Tracer):
         numbers = [np.asarray(setting) for setting in settings.values() if isinstance(setting, float | np.ndarray)]
         if _first_made(made, [*given.values(), *numbers]):
             raise FloatingPointError(
-                f"{rule.name}, forward, {here}: made {_share(made)} out of {_ranges(given)}.\n"
+                f"{rule.name}, forward, {here}: made {_how_many(made)} out of {_ranges(given)}.\n"
                 + (_spoilt(given) or self._diverges() or _hint_forward(rule.name, made, given))
             )
 
@@ -166,7 +166,7 @@ class _Watch(Tracer):
                 if p.grad is not None and not np.isfinite(p.grad._array).all():
                     raise FloatingPointError(
                         f"{name}, step, in {place()}: the gradient of {_named(p)}, {p.dtype.name} {p.shape}, "
-                        f"parameter {j} of group {i}, holds {_share(p.grad._array)}, and nothing was changed.\n"
+                        f"parameter {j} of group {i}, holds {_how_many(p.grad._array)}, and nothing was changed.\n"
                         "With forward and backward under mg.debug() too it is reported where it is made, unless a hook "
                         "or a write into .grad has made it."
                     )
@@ -177,7 +177,7 @@ class _Watch(Tracer):
             self.handed_out(p)
             if was_finite and not np.isfinite(p._array).all():
                 raise FloatingPointError(
-                    f"{name}, step, in {place()}: made {_share(p._array)} of {_named(p)}, of shape {p.shape}: "
+                    f"{name}, step, in {place()}: made {_how_many(p._array)} of {_named(p)}, of shape {p.shape}: "
                     "a smaller lr, or clip_grad_norm_"
                 )
 
@@ -219,7 +219,7 @@ def _spoilt(given: dict[str, Array]) -> str:
     for x in given.values():
         if x.dtype.kind == "f" and not np.isfinite(x).all() and (name := parameter_name(x)):
             return (
-                f"The parameter {name} is not finite, {_share(x)}: an earlier step made it so, or it was loaded so. "
+                f"The parameter {name} is not finite, {_how_many(x)}: an earlier step made it so, or it was loaded so. "
                 "Begin anew, or from what was saved before, with a smaller lr or clip_grad_norm_."
             )
     return ""
@@ -255,12 +255,12 @@ def _check_gradient(
         raise ValueError(f"{where}: the gradient of {name} has shape {h.shape}, {name} has {x.shape}")
     if _first_made(h, [g]):
         raise FloatingPointError(
-            f"{where}: made {_share(h)} as the gradient of {name}, out of {_ranges({'gradient': g, **given})}.\n"
+            f"{where}: made {_how_many(h)} as the gradient of {name}, out of {_ranges({'gradient': g, **given})}.\n"
             + (diverges() or _hint_backward(made, g, h))
         )
 
 
-def _share(made: Array) -> str:
+def _how_many(made: Array) -> str:
     """How many numbers are what, and where the first of them is."""
     wrong = np.isnan(made) if np.isnan(made).any() else np.isinf(made)
     at = tuple(int(i) for i in np.argwhere(wrong)[0])

@@ -22,7 +22,7 @@ import numpy as np
 
 from minigrad.modes import is_grad_enabled, modes
 from minigrad.tensor import Array, Tensor, needs_float, wrapped
-from minigrad.trace import threads
+from minigrad.trace import this_thread
 
 Pullback = Callable[[Any], Any]
 
@@ -36,7 +36,7 @@ class Node:
     inputs: for each input the vertex that it came from (the node that made it, or the leaf itself), or the array or
     number itself where no gradient is wanted. pullbacks: one for each input; None once the node has been freed.
     stamp: grows with every node, so sorting by it is a topological order.
-    hooks, made_at, memory, snapshots, value: what autograd.py, trace.py and guard.py note here.
+    hooks are autograd.py's, made_at is a tracer's, memory, snapshots and value are guard.py's.
     """
 
     __slots__ = ("dtype", "hooks", "inputs", "made_at", "memory", "pullbacks",
@@ -96,25 +96,23 @@ def recorder(rule: Any) -> Callable[..., Any]:
             inputs, settings = rule.bind(inputs, settings)
         arrays: list[Any] = []
         vertices: list[Any] = []
-        v: Any
         tensors = wanted = False
         for x in inputs:
             if isinstance(x, Tensor):
                 tensors = True
-                v = array = x._array
-                if x._requires_grad:
-                    wanted = True
-                    v = x.node or x
+                array = x._array
+                v = (x.node or x) if x._requires_grad else array
+                wanted = wanted or x._requires_grad
             else:
                 v = array = x if type(x) in PLAIN else rule.operand(x, inputs)
             arrays.append(array)
             vertices.append(v)
         if not tensors:
             return rule.of_arrays(inputs, settings)
-        tracer = threads.tracer
+        tracer = this_thread.tracer
         function = rule.function if tracer is None else tracer.around(rule)
         value, pullbacks = rule.checked(function(*arrays, **settings), arrays)
-        if wanted and (not modes.get() or is_grad_enabled()):  # the first alone spares 0.03 µs
+        if wanted and (not modes.get() or is_grad_enabled()):  # asking modes first spares 0.03 µs
             node = Node(rule, vertices, settings, pullbacks, value)
             guard.recorded(node, inputs, value)
             if tracer is not None:
@@ -137,13 +135,17 @@ def toposort(vertices: Iterable[Vertex], since: int = -1) -> list[Node]:
     while stack:
         node = stack.pop()
         if node.pullbacks is None:
-            raise RuntimeError(f"the graph of {node.rule.name} has already been freed by a backward pass: for a second "
-                               "one, call the first with retain_graph=True")  # fmt: skip
+            raise freed(node)
         for v in node.inputs:
             if type(v) is Node and v not in seen and v.stamp > since:
                 seen.add(v)
                 stack.append(v)
     return sorted(seen, key=attrgetter("stamp"))
+
+
+def freed(node: Node) -> RuntimeError:
+    name = node.rule.name
+    return RuntimeError(f"the graph of {name} has already been freed: call the first backward with retain_graph=True")
 
 
 def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
@@ -161,22 +163,25 @@ def backward_pass(
     pullbacks: dict[Node, Any] | None = None,
     free: bool = True,
     complete: Callable[[Node, Any], Any] | None = None,
+    every: bool = False,
     observe: Callable[..., None] | None = None,
 ) -> dict[Vertex, Any]:
     """Pull cotangents back through these nodes (oldest first), which are taken from the list; gives the leaves'.
 
-    needed: the vertices on the way to those whose gradients are wanted, if not all are. pullbacks: in place of the
-    nodes' own. complete(node, g): called when a node's gradient is complete, gives the one to go on with. observe: told
-    of each contribution: the node, the number of its input, what the pullback gave, and the sum so far.
+    needed: the vertices on the way to those whose gradients are wanted, if not all are. pullbacks: for the nodes' own.
+    complete(node, g): gives the gradient to go on with at a node with hooks, or at every one. observe: told of each
+    contribution: the node, the number of its input, what the pullback gave, what came of it, and the sum so far.
     """
     while nodes:
-        node = nodes.pop()  # from the list, too, so that what is freed below is gone at once
+        node = nodes.pop()  # so that what is freed below is gone at once
         g = cotangents.pop(node, None)
         if g is not None and (needed is None or node in needed):
             if g.dtype is not node.dtype:
                 g = g.astype(node.dtype)
-            if complete is not None:
+            if complete is not None and (every or node.hooks):
                 g = complete(node, g)
+            if node.pullbacks is None:  # by a hook, or another thread
+                raise freed(node)
             made: Any = node.pullbacks if pullbacks is None else pullbacks[node]
             for i, v in enumerate(node.inputs):
                 pullback = made[i]
@@ -184,7 +189,7 @@ def backward_pass(
                     continue
                 h = pulled = pullback(g)
                 if type(h) is not np.ndarray or h.shape != v.shape or h.dtype is not v.dtype:
-                    h = node.rule.conform(h, v.shape, v.dtype)
+                    h = node.rule.conform(h, v.shape, v.dtype)  # unbroadcast, or an error that says why not
                 total = cotangents.get(v)
                 cotangents[v] = total = h if total is None else added(total, h)
                 if observe is not None:
@@ -201,7 +206,7 @@ def added(total: Any, h: Any) -> Any:
 
 
 def replay(nodes: list[Node], needed: set[Vertex] | None, tensors: dict[Node, Tensor]) -> dict[Node, Any]:
-    """Pullbacks that record: the rules are run again on Tensors, which stand in the graph where the first ones did."""
+    """Pullbacks that record: rule.again runs the rules on Tensors, which stand in the graph as the first ones did."""
     wanted = set(nodes if needed is None else needed)
     for node in reversed(nodes):
         if node in wanted:

@@ -30,7 +30,7 @@ Snapshot = tuple[Array, Any, tuple[int, ...], np.dtype[Any]]  # an array, and th
 
 asked_in: dict[int, tuple[weakref.ref[Array], str]] = {}  # under debug: the line that last asked for an array
 
-_SHARED = 4096  # bytes from which on what an array holds is kept once for all operations that use it
+_LARGE = 4096  # bytes from which on what an array holds is kept once for all operations that use it
 
 
 class Bytes:
@@ -51,7 +51,7 @@ _large: weakref.WeakValueDictionary[int, Bytes] = weakref.WeakValueDictionary() 
 def content(array: Array) -> bytes | Bytes:
     """What the array holds now; to be kept beside the array itself, so that its id is not another's."""
     now = array.tobytes()
-    if len(now) < _SHARED:
+    if len(now) < _LARGE:
         return now
     known = _large.get(id(array))
     if known is None or known != now:
@@ -99,7 +99,7 @@ class ContentGuard(graph.Guard):
                 node.value = value
                 break
             # content does the same, and takes half as long again
-            before = array.tobytes() if array.nbytes < _SHARED else content(array)
+            before = array.tobytes() if array.nbytes < _LARGE else content(array)
             node.snapshots = [*(node.snapshots or ()), (array, before, array.shape, array.dtype)]
         if node.settings:
             for setting in node.settings.values():
@@ -109,7 +109,7 @@ class ContentGuard(graph.Guard):
         if base is not None and node.rule.may_view:
             for x in inputs:
                 array = x._array if isinstance(x, Tensor) else x
-                # whoever can write into the one can write into the other; NumPy's views of views have one base, mostly
+                # who can write into the one can write into the other; NumPy's views of views have one base, mostly
                 if array is base or getattr(array, "base", None) is base or owner(array) is owner(value):
                     made_by = x.node if isinstance(x, Tensor) else None
                     node.memory = EXTERNAL if made_by is None or made_by.memory is EXTERNAL else made_by

@@ -14,7 +14,7 @@ import numpy as np
 from minigrad import checks
 from minigrad.graph import PLAIN, Node, Pullback, recorder, unbroadcast
 from minigrad.tensor import HANDLERS, Array, Tensor, beside, detached, refuse_foreign
-from minigrad.trace import threads
+from minigrad.trace import this_thread
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -102,17 +102,15 @@ class Rule:
     def of_arrays(self, inputs: Sequence[Any], settings: dict[str, Any]) -> Any:
         """The value among arrays alone, where NumPy's scalars stay what they are; nothing is recorded."""
         inputs = [x if type(x) in PLAIN or isinstance(x, np.generic) else beside(x, inputs) for x in inputs]
-        tracer = threads.tracer
+        tracer = this_thread.tracer
         function = self.function if tracer is None else tracer.around(self)
-        return self._pair(function(*inputs, **settings))[0]
+        return self.pair(function(*inputs, **settings), len(inputs))[0]
 
     def checked(self, made: Any, arrays: Sequence[Any]) -> tuple[Array, Sequence[Pullback | None]]:
         """What the function made of these arrays: a value (its own array or a view) and a pullback for each."""
-        if type(made) is not tuple or len(made) != 2 or type(made[1]) is not tuple:
-            self._pair(made)
+        if type(made) is not tuple or len(made) != 2 or type(made[1]) is not tuple or len(made[1]) != len(arrays):
+            self.pair(made, len(arrays))
         value, pullbacks = made
-        if len(pullbacks) != len(arrays):
-            raise TypeError(f"rule {self.name} has {len(arrays)} inputs and returned {len(pullbacks)} pullbacks")
         if type(value) is not np.ndarray:
             if not isinstance(value, (np.generic, int, float)):  # NumPy makes scalars of 0-d arrays
                 raise TypeError(f"rule {self.name} must return one array and its pullbacks, not {type(value).__name__}")
@@ -124,12 +122,15 @@ class Rule:
             value = _unwidened(value, arrays)
         return value, pullbacks
 
-    def _pair(self, made: Any) -> tuple[Any, Sequence[Pullback | None]]:
-        if type(made) is not tuple or len(made) != 2 or callable(made[1]):
+    def pair(self, made: Any, n: int) -> tuple[Any, Sequence[Pullback | None]]:
+        """What the function made of n inputs, if it is a value and a pullback for each; else TypeError."""
+        if type(made) is not tuple or len(made) != 2 or not isinstance(made[1], tuple | list):
             raise TypeError(
                 f"rule {self.name} must return its value and a tuple of pullbacks, as in "
                 f"`return y, (lambda g: 2 * g,)`, not {checks.shown(made)}"
             )
+        if len(made[1]) != n:
+            raise TypeError(f"rule {self.name} has {n} inputs and returned {len(made[1])} pullbacks")
         return made
 
     def conform(self, g: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
@@ -170,7 +171,7 @@ def _is_fixed(setting: Any) -> bool:
 
 
 def _frozen(setting: Any) -> Any:
-    """A setting as it is now: whoever holds it may change it before backward, which reads it again."""
+    """A setting as it is now: external code may change it before backward, which reads it again."""
     kind = type(setting)
     if isinstance(setting, Tensor):
         return setting._array.copy()
@@ -212,7 +213,7 @@ def rule(
     backward are noticed; of others that it might close over, under `mg.debug()` alone. Broadcasting needs no word:
     the engine undoes it.
     linear: the pullbacks close over no input; then the function itself may write into arrays of its own making, and
-    nobody minds when an input is written into before backward. override: replace the rule that minigrad itself has for
+    an input may be written into before backward. override: replace the rule that minigrad itself has for
     one of these functions, for the whole program; ValueError without it.
 
     >>> import numpy as np, minigrad as mg
@@ -234,7 +235,7 @@ def rule(
             )
 
         made = Rule(function, linear=linear)
-        _register(numpy_functions, made.apply, function.__module__, "" if override else "rule")
+        _register(numpy_functions, made.apply, function.__module__ or "", "" if override else "rule")
         RULES.append(made)
         return made
 
@@ -249,7 +250,7 @@ def implements(*numpy_functions: Callable[..., Any], override: bool = False) -> 
     checks.flag("implements", override=override)
 
     def register(function: F) -> F:
-        _register(numpy_functions, function, function.__module__, "" if override else "implements")
+        _register(numpy_functions, function, function.__module__ or "", "" if override else "implements")
         return function
 
     return register

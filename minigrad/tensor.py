@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from minigrad import checks
 from minigrad.modes import is_grad_enabled
-from minigrad.trace import threads
+from minigrad.trace import this_thread
 
 Array = NDArray[Any]
 Hook = Callable[["Tensor"], "Tensor | None"]
@@ -220,8 +220,8 @@ class Tensor(NDArrayOperatorsMixin):
 
         Backward raises RuntimeError where its gradients need values that have been changed since.
         """
-        if threads.tracer is not None:
-            threads.tracer.handed_out(self)
+        if this_thread.tracer is not None:
+            this_thread.tracer.handed_out(self)
         if self.node is not None:
             self.node.expose(self._array)
         return self._array

@@ -223,8 +223,8 @@ def check_layer(layer: Module, *inputs: Any, order: int = 1) -> None:
                 unused = [name for (name, _), g in zip(named, found, strict=True) if g is None]
                 if unused:
                     raise AssertionError(f"parameters that the output does not depend on: {', '.join(unused)}")
-            for i, (x, kept) in enumerate(zip(arrays, before, strict=True)):
-                if not np.array_equal(x, kept):
+            for i, (x, original) in enumerate(zip(arrays, before, strict=True)):
+                if not np.array_equal(x, original):
                     raise AssertionError(f"the layer has written into its input {i}")
 
 

@@ -1,7 +1,7 @@
 """Who is told what happens in a thread: `profile` and `debug` are tracers.
 
-The recorder, the call of a module, an optimiser's step and `x.data` ask `threads.tracer` once, which takes some 50 ns;
-nearly always it is None, and nothing is in the way.
+The recorder, the call of a module, an optimiser's step and `x.data` ask `this_thread.tracer` once, which takes some
+50 ns; nearly always it is None, and nothing is in the way.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Tracer:
 
     def around(self, rule: Any) -> Callable[..., Made]:
         """The rule's function, with this tracer in front of it."""
-        return functools.partial(_operation, self, rule, rule.function)
+        return functools.partial(_operation, self, rule, functools.partial(_checked, rule))
 
     def recorded(self, node: Any) -> None:
         """The operation has been recorded."""
@@ -40,13 +40,13 @@ class Tracer:
     def start(self, everywhere: bool = False) -> None:
         """Be told from now on of this thread, or of all."""
         with _lock:
-            self._among = _everywhere if everywhere else threads.tracers
+            self._among = _everywhere if everywhere else this_thread.tracers
             self._among.append(self)
             _running.append(self)
             if everywhere:
-                _Threads.tracer = _Chain([])
+                _Thread.tracer = _Chain([])
             else:
-                threads.tracer = _Chain(self._among)
+                this_thread.tracer = _Chain(self._among)
 
     def stop(self) -> None:
         """Be told nothing any more."""
@@ -54,24 +54,24 @@ class Tracer:
             self._among.remove(self)
             _running.remove(self)
             if not _everywhere:
-                _Threads.tracer = None
-            if not threads.tracers:
-                vars(threads).pop("tracer", None)
+                _Thread.tracer = None
+            if not this_thread.tracers:
+                vars(this_thread).pop("tracer", None)
             if not _running:
                 _outermost.clear()
 
 
 class _Chain(Tracer):
-    """The tracers of all threads and those of one, as one: that which was started last is asked first."""
+    """The tracers of one thread, and inside of them those of all threads; of each the last started is outermost."""
 
     def __init__(self, tracers: list[Tracer]) -> None:
         self.tracers = tracers
 
     def around(self, rule: Any) -> Callable[..., Made]:
-        run = rule.function
+        run: Callable[..., Made] = functools.partial(_checked, rule)
         for tracer in (*_everywhere, *self.tracers):
             run = functools.partial(_operation, tracer, rule, run)
-        return run  # type: ignore[no-any-return]
+        return run
 
     def recorded(self, node: Any) -> None:
         for tracer in (*_everywhere, *self.tracers):
@@ -87,11 +87,15 @@ class _Chain(Tracer):
             tracer.handed_out(tensor)
 
 
+def _checked(rule: Any, /, *inputs: Any, **settings: Any) -> Made:
+    return rule.pair(rule.function(*inputs, **settings), len(inputs))  # type: ignore[no-any-return]
+
+
 def _operation(tracer: Tracer, rule: Any, run: Callable[..., Made], /, *inputs: Any, **settings: Any) -> Made:
     return tracer.operation(rule, run, inputs, settings)
 
 
-class _Threads(threading.local):
+class _Thread(threading.local):
     """What belongs to one thread; the class's tracer is that of every thread that has none of its own."""
 
     tracer: Tracer | None = None
@@ -102,7 +106,7 @@ class _Threads(threading.local):
         self.paths: dict[int, str] = {}  # by id, of the modules in the outermost of them
 
 
-threads = _Threads()
+this_thread = _Thread()
 
 _lock = threading.Lock()
 _running: list[Tracer] = []
@@ -112,19 +116,19 @@ _outermost: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary(
 
 def call(module: Any, *args: Any, **kwargs: Any) -> Any:
     """module.forward(...), and meanwhile `module_path` is that of this module."""
-    if not threads.modules:
-        threads.paths = {id(child): path for path, child in module.named_modules()}
+    if not this_thread.modules:
+        this_thread.paths = {id(child): path for path, child in module.named_modules()}
         _outermost[id(module)] = module
-    threads.modules.append(threads.paths.get(id(module), "") or type(module).__name__)
+    this_thread.modules.append(this_thread.paths.get(id(module), "") or type(module).__name__)
     try:
         return module.forward(*args, **kwargs)
     finally:
-        threads.modules.pop()
+        this_thread.modules.pop()
 
 
 def module_path() -> str:
     """The path of the module that is being called in this thread; "" outside of any."""
-    return threads.modules[-1] if threads.modules else ""
+    return this_thread.modules[-1] if this_thread.modules else ""
 
 
 def parameter_name(array: Any) -> str:

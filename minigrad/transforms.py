@@ -84,7 +84,7 @@ def _is_part_of_more(ys: list[Tensor], inputs: list[Tensor]) -> bool:
     return not set(ends) <= set(map(vertex, inputs))
 
 
-def _pull(
+def _gradients(
     ys: list[Tensor],
     inputs: list[Tensor],
     cotangents: list[Any],
@@ -164,7 +164,7 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) ->
         with enable_grad():
             y = _scalar(f(*(starts.get(i, x) for i, x in enumerate(args)), **kwargs))
         value = _settled(y, inputs, recording)
-        gradients = _fill(wanted, _pull([y], inputs, [np.ones(y.shape, y.dtype)], recording))
+        gradients = _fill(wanted, _gradients([y], inputs, [np.ones(y.shape, y.dtype)], recording))
         return value, tuple(gradients) if isinstance(argnums, tuple) else gradients[0]
 
     return wrapped
@@ -199,7 +199,7 @@ def vjp(f: Callable[..., Tree], *primals: Tree) -> tuple[Tree, Callable[[Tree], 
 
     def pull(cotangent: Tree) -> tuple[Tree, ...]:
         return tuple(
-            _fill(primals, _pull(ys, inputs, _matching("cotangents", cotangent, ys), recording, retain_graph=True))
+            _fill(primals, _gradients(ys, inputs, _matching("cotangents", cotangent, ys), recording, retain_graph=True))
         )
 
     return _settled(y, inputs, recording), pull
@@ -221,9 +221,9 @@ def jvp(f: Callable[..., Tree], primals: tuple[Tree, ...], tangents: tuple[Tree,
         y = f(*_fill(primals, inputs))
         ys = _outputs("jvp", y)
         cotangents = [Tensor(np.zeros(leaf.shape, leaf.dtype), requires_grad=True) for leaf in ys]
-        pulled = _pull(ys, inputs, cotangents, recording=True)
+        pulled = _gradients(ys, inputs, cotangents, recording=True)
         along = sum((np.sum(g * v) for g, v in zip(pulled, directions, strict=True)), start=Tensor(0.0))
-    return _settled(y, inputs, recording), _fill(y, _pull([along], cotangents, [None], recording, own=inputs))
+    return _settled(y, inputs, recording), _fill(y, _gradients([along], cotangents, [None], recording, own=inputs))
 
 
 def hvp(f: Callable[..., Any], primals: tuple[Tree, ...], tangents: tuple[Tree, ...]) -> Tree:
@@ -242,7 +242,7 @@ def hvp(f: Callable[..., Any], primals: tuple[Tree, ...], tangents: tuple[Tree, 
     with enable_grad():
         gradients = tree_leaves(gradient(*_fill(primals, inputs)))
         along = sum((np.sum(g * v) for g, v in zip(gradients, directions, strict=True)), start=Tensor(0.0))
-    return _fill(primals, _pull([along], inputs, [None], recording))
+    return _fill(primals, _gradients([along], inputs, [None], recording))
 
 
 def jacobian(f: Callable[..., Tree], argnums: int | tuple[int, ...] = 0) -> Callable[..., Tree]:

@@ -43,14 +43,16 @@ ALSO = {
     "minigrad/functional/": FUNCTIONS,
     "minigrad/tensor": f"{ENGINE} test_every_numpy_function",
     "minigrad/autograd": ENGINE,
-    "minigrad/graph": ENGINE,
+    "minigrad/graph": f"{ENGINE} test_seams",
+    "minigrad/rule": f"{ENGINE} test_every_callable",
+    "minigrad/modes": ENGINE,
     "minigrad/guard": ENGINE,
     "minigrad/checks": "test_every_callable test_every_numpy_function",
     "minigrad/creation": "test_tensor test_determinism",
     "minigrad/nn/": "test_exceptions test_against_torch",
     "minigrad/optim/": "test_against_torch",
     "minigrad/strategies": "test_testing",
-    "minigrad/watch": "test_debug test_profiler",
+    "minigrad/trace": "test_debug test_profiler test_seams",
 }
 
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {

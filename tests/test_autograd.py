@@ -957,3 +957,65 @@ def test_a_rule_of_one_s_own_may_be_written_again():
         np.sinc(x).backward()
         assert x.grad.item() == factor
     del HANDLERS[np.sinc]
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_what_is_freed_during_the_pass_is_noticed(create_graph):
+    """A hook that runs another backward pass through the same nodes would lose this pass's gradient."""
+    x = leaf(1.0, 2.0)
+    a = np.exp(x)
+    y, z = a * 2, np.sum(a)
+    y.register_hook(lambda g: z.backward() if a.node.pullbacks is not None else None)
+    with pytest.raises(RuntimeError, match="the graph of exp has already been freed"):
+        np.sum(y).backward(create_graph=create_graph)
+
+
+def test_a_hook_that_is_registered_during_the_pass_is_called():
+    seen = []
+    x = leaf(1.0, 2.0)
+    a = x * 1.0
+
+    @mg.rule()
+    def registers(x, /):
+        def pull(g):
+            a.register_hook(lambda g: seen.append(g.tolist()))
+            return g
+
+        return x * 1.0, (pull,)
+
+    RULES.remove(registers)
+    np.sum(registers(a * 1.0)).backward()
+    assert seen == [[1, 1]]
+
+
+@pytest.mark.parametrize("pullbacks", [None, lambda: None, 3, "g"])
+@pytest.mark.parametrize("watch", [mg.enable_grad, mg.no_grad, mg.debug, mg.profile])
+def test_what_is_no_tuple_of_pullbacks_is_refused_however_the_rule_is_run(pullbacks, watch):
+    @mg.rule()
+    def wrong(x, /):
+        return x * 1.0, pullbacks
+
+    RULES.remove(wrong)
+    with watch(), pytest.raises(TypeError, match="rule wrong must return its value and a tuple of pullbacks"):
+        wrong(leaf(1.0))
+
+    @mg.rule()
+    def surplus(x, /):
+        return x * 1.0, (lambda g: g, lambda g: g)
+
+    RULES.remove(surplus)
+    with watch(), pytest.raises(TypeError, match="rule surplus has 1 inputs and returned 2 pullbacks"):
+        surplus(leaf(1.0))
+
+
+def test_a_rule_of_no_module_is_one():
+    scope = {"mg": mg}
+    exec("@mg.rule()\ndef double(x, /): return 2 * x, (lambda g: 2 * g,)", scope)
+    RULES.remove(scope["double"])
+    assert scope["double"](leaf(1.5)).item() == 3
+
+
+def test_many_outputs_of_float16_are_added_in_float32():
+    x = mg.tensor(np.ones(1, np.float16), requires_grad=True)
+    (g,) = mg.autograd.grad([x * 1.0 for _ in range(1)] * 3000, x, [np.ones(1)] * 3000)
+    assert (g.dtype, g.item()) == (np.float16, 3000)

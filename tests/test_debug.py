@@ -186,7 +186,7 @@ def test_nothing_is_left_of_it():
     del array, x
     assert not guard.asked_in
     assert not trace._running
-    assert trace.threads.tracer is None
+    assert trace.this_thread.tracer is None
 
 
 def test_debug_and_profile_at_once():

@@ -74,7 +74,7 @@ def work(n=1):
 def test_a_tracer_is_told_of_its_own_thread():
     tracer, others = Told(), []
     tracer.start()
-    thread = threading.Thread(target=lambda: others.append((work(), trace.threads.tracer)))
+    thread = threading.Thread(target=lambda: others.append((work(), trace.this_thread.tracer)))
     thread.start()
     thread.join()
     assert tracer.told == []
@@ -89,7 +89,7 @@ def test_a_tracer_is_told_of_its_own_thread():
     assert loss.node.made_at is not None
     work()
     assert len(tracer.told) == seen
-    assert trace.threads.tracer is None
+    assert trace.this_thread.tracer is None
 
 
 def test_a_tracer_of_all_threads_is_told_of_each_and_stands_beside_others():
@@ -110,7 +110,7 @@ def test_a_tracer_of_all_threads_is_told_of_each_and_stands_beside_others():
     np.exp(mg.ones(2))
     assert own.told[-1] == ("exp", "")
     assert len(own.told) == len(everywhere.told) - seen + 1
-    assert trace.threads.tracer is None
+    assert trace.this_thread.tracer is None
 
 
 def test_one_thread_debugs_while_another_trains():
@@ -189,5 +189,8 @@ def test_a_newcomer_walks_through_twelve_functions_in_three_files(monkeypatch):
     assert sum(map(len, WALK.values())) == 12
 
 
-def test_the_idea_fits_in_220_lines():
-    assert len(Path(graph.__file__).read_text(encoding="utf-8").splitlines()) <= 220
+def test_the_idea_fits_in_220_lines_and_the_readme_says_how_many():
+    lines = len(Path(graph.__file__).read_text(encoding="utf-8").splitlines())
+    assert lines <= 220
+    readme = Path(__file__).parent.parent / "README.md"
+    assert f"[`graph.py`](minigrad/graph.py), {lines} lines" in readme.read_text(encoding="utf-8")

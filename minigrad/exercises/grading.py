@@ -122,7 +122,7 @@ class Grading:
     def answer(self, case: Case, place: int) -> Answer:
         """What the pullback of the input at this place gives."""
         case = Case(tuple(x.copy() for x in case.inputs), case.settings, case.g.copy())
-        kept = Case(tuple(x.copy() for x in case.inputs), case.settings, case.g.copy())
+        original = Case(tuple(x.copy() for x in case.inputs), case.settings, case.g.copy())
         try:
             value, pullbacks = self.rule.function(*case.inputs, **case.settings)
             value, pullback, made = np.asarray(value), pullbacks[place], np.array(value)
@@ -136,11 +136,14 @@ class Grading:
         except (Exception, SystemExit) as error:
             text = self.raised(f"The pullback of {self.names[place]}", error)
             if isinstance(error, ValueError) and re.search("shape|dimension|broadcast|axis|axes", str(error)):
-                shapes = dict(zip((*self.names, "g"), (*kept.inputs, kept.g), strict=True))
+                shapes = dict(zip((*self.names, "g"), (*original.inputs, original.g), strict=True))
                 text += f"\nA mistake of shape: {', '.join(f'{name} has {x.shape}' for name, x in shapes.items())}."
             return Answer(trouble=text)
         for what, now, before in zip(
-            ("g", *self.names, "the value"), (case.g, *case.inputs, value), (kept.g, *kept.inputs, made), strict=True
+            ("g", *self.names, "the value"),
+            (case.g, *case.inputs, value),
+            (original.g, *original.inputs, made),
+            strict=True,
         ):
             if not np.array_equal(now, before, equal_nan=True):
                 return Answer(

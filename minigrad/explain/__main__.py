@@ -153,7 +153,7 @@ class _Working:
             case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in OPERATORS:
                 return self.made(node, OPERATORS[type(op)], self.value(left), self.value(right))
             case ast.Subscript(value=value, slice=index):
-                return self.made(node, getitem, self.value(value), _plain(index))
+                return self.made(node, getitem, self.value(value), _literal(index))
             case ast.Attribute(value=value, attr="T"):
                 return self.made(node, np.transpose, self.value(value))
             case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords) if name in FUNCTIONS and all(
@@ -175,7 +175,7 @@ class _Working:
     def setting(self, node: ast.AST) -> Any:
         """An argument after the first: an axis or a shape stays whole, all else is a value."""
         try:
-            return _plain(node)
+            return _literal(node)
         except ValueError:
             return self.value(node)
 
@@ -214,7 +214,7 @@ def _size(node: ast.AST, shapes: list[tuple[int, ...]]) -> int:
     return 0
 
 
-def _plain(node: ast.AST) -> Any:
+def _literal(node: ast.AST) -> Any:
     """An index, an axis or a shape: whole numbers, slices, None, True, an option's text, and tuples of these."""
     match node:
         case ast.Constant(value=int() | float() | str() | None):  # True and False are int
@@ -224,9 +224,9 @@ def _plain(node: ast.AST) -> Any:
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
             return -value
         case ast.Slice(lower=lower, upper=upper, step=step):
-            return slice(*(None if part is None else _plain(part) for part in (lower, upper, step)))
+            return slice(*(None if part is None else _literal(part) for part in (lower, upper, step)))
         case ast.Tuple(elts=parts):
-            return tuple(_plain(part) for part in parts)
+            return tuple(_literal(part) for part in parts)
     raise ValueError(_refused(node))
 
 
@@ -291,7 +291,7 @@ def explained(output: Tensor, scope: dict[str, Any]) -> Explanation:
 def asked(explanation: Explanation, text: str) -> str:
     """The answer to `--why x[0, 1]`."""
     name, _, index = text.partition("[")
-    at = _plain(ast.parse(f"({index.rstrip(']')},)", mode="eval").body) if index else ()
+    at = _literal(ast.parse(f"({index.rstrip(']')},)", mode="eval").body) if index else ()
     return str(explanation.why(name.strip(), at))
 
 

@@ -35,7 +35,7 @@ def shown(array: Array, room: int = 100) -> str:
         if len(text) <= room:
             return text
     s = summary(array)
-    shares = "".join(f", {_share(s[k])} {w}" for k, w in (("zeros", "0"), ("non_finite", "not finite")) if s[k])
+    shares = "".join(f", {_percentage(s[k])} {w}" for k, w in (("zeros", "0"), ("non_finite", "not finite")) if s[k])
     shape = "×".join(map(str, array.shape))
     if "min" not in s:
         return f"{shape}{shares}"
@@ -45,7 +45,7 @@ def shown(array: Array, room: int = 100) -> str:
     return next((way for way in ways if len(way) <= room), shape)  # no number is cut in two
 
 
-def _share(share: float) -> str:
+def _percentage(share: float) -> str:
     return "all" if share == 1 else f"{100 * share:.2g} %"
 
 

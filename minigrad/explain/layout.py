@@ -52,7 +52,7 @@ def layout(boxes: list[Box], edges: list[Edge]) -> tuple[float, float]:
         for layer in layers if sweep % 2 == 0 else reversed(layers):
             for box in layer:
                 if near[box]:
-                    box.x = sum(_pull(b) * b.x for b in near[box]) / sum(map(_pull, near[box]))
+                    box.x = sum(_weight(b) * b.x for b in near[box]) / sum(map(_weight, near[box]))
             if sweep < 8:
                 layer.sort(key=lambda b: b.x)
             _apart(layer)
@@ -69,14 +69,14 @@ def layout(boxes: list[Box], edges: list[Edge]) -> tuple[float, float]:
     return max(b.x + b.width / 2 for layer in layers for b in layer) + 14, y - BETWEEN + 14
 
 
-def _pull(b: Box | Bend) -> float:
+def _weight(b: Box | Bend) -> float:
     """How strongly others are drawn below or above it: so that what follows from one another stands in a column."""
     return 0.2 if isinstance(b, Bend) else 0.1 if b.kind in ("leaf", "constant") else 1.0
 
 
 def _apart(layer: list[Any]) -> None:
     """Move apart what overlaps, in this order; who pulls strongest stays where it is."""
-    middle = max(range(len(layer)), key=lambda i: _pull(layer[i]))
+    middle = max(range(len(layer)), key=lambda i: _weight(layer[i]))
     for i in range(middle + 1, len(layer)):
         layer[i].x = max(layer[i].x, layer[i - 1].x + (layer[i - 1].width + layer[i].width) / 2 + GAP)
     for i in range(middle - 1, -1, -1):

@@ -393,8 +393,8 @@ def _forward(nodes: list[Node], names: _Names) -> tuple[dict[Any, Value], list[O
         given = [now[v] if type(v) is Node else detached(v) for v in node.inputs]
         with np.errstate(all="ignore"):  # it has warned when it ran first
             array = np.asarray(detached(node.rule.function(*given, **node.settings)[0]))
-        kept = array if node.value is None else node.value
-        if array.shape != node.shape or not (kept is array or np.array_equal(kept, array, equal_nan=True)):
+        before = array if node.value is None else node.value
+        if array.shape != node.shape or not (before is array or np.array_equal(before, array, equal_nan=True)):
             raise RuntimeError(
                 f"explain: {node.rule.name}, run again, gives another value: an array was written into since; "
                 "explain before the optimiser's step"

@@ -75,7 +75,7 @@ class Module:
         try:
             if not self._was_called:
                 _before_the_first_call(self)
-            if trace.threads.tracer is not None:
+            if trace.this_thread.tracer is not None:
                 return trace.call(self, *args, **kwargs)
             return self.forward(*args, **kwargs)
         except RecursionError as error:
@@ -369,7 +369,7 @@ def _refuse_hidden(root: Module, found: _Found, reached: set[int]) -> None:
         if type(x) not in _PLAIN
     ]
     for path, place, of_class in places:
-        held = list(_held(place))
+        held = list(_in_reach(place))
         if not isinstance(place, FunctionType | MethodType | partial) and any(x is root for x in held):
             continue  # a trainer, say, which has its own reasons to know of other models
         for x in held:
@@ -430,7 +430,7 @@ def _before_the_first_call(root: Module) -> None:
         vars(module)["_was_called"] = True
 
 
-def _held(place: Any) -> Iterator[Module | Tensor]:
+def _in_reach(place: Any) -> Iterator[Module | Tensor]:
     """The modules and trained tensors that a call of this, or an object in it, would come to.
 
     Followed are functions, containers, and the attributes of objects; not of objects in their attributes, for a logger
@@ -514,11 +514,11 @@ class _Path(str):
 
 def _add_path(error: Exception, module: Module) -> None:
     """Add the path of the layer that failed as a note; at each module that the error passes it grows by a part."""
-    calls, trace = [], error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code is _CALL:
-            calls.append(trace.tb_frame)
-        trace = trace.tb_next
+    calls, at = [], error.__traceback__
+    while at is not None:
+        if at.tb_frame.f_code is _CALL:
+            calls.append(at.tb_frame)
+        at = at.tb_next
     notes = getattr(error, "__notes__", [])
     before = next((note for note in notes if isinstance(note, _Path)), None)
     depth = 1 if before is None else before.depth

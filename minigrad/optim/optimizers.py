@@ -22,7 +22,7 @@ from numpy.lib import array_utils
 from minigrad import checks
 from minigrad.optim.strays import Stray, hold, take_strays
 from minigrad.tensor import Array, Tensor
-from minigrad.trace import threads
+from minigrad.trace import this_thread
 
 _NO_LIST = (np.ndarray, dict, set, frozenset, str)  # what can be iterated over, and gives no parameters in an order
 _CHUNK = 1 << 17  # numbers updated at a time, which stay in the cache: 1.5 times as fast for 4.7 million of them
@@ -289,7 +289,7 @@ class Optimizer:
 
     def step(self) -> None:
         """Change each parameter that has a gradient."""
-        tracer = threads.tracer
+        tracer = this_thread.tracer
         if tracer is None:
             self._step()
         else:

@@ -103,4 +103,6 @@ def test_the_engine_is_seventy_lines_at_most():
     first = next(i for i, line in enumerate(lines) if line.startswith("# ---- the engine"))
     last = next(i for i, line in enumerate(lines) if line.startswith("# ---- an encoder"))
     assert last - first <= 70
+    readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    assert f"is a complete engine in {10 * round((last - first) / 10)} lines" in readme
     assert ast.parse("\n".join(lines[first:last]))
