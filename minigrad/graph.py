@@ -8,7 +8,8 @@ here and nowhere else.
 To differentiate a gradient the rules are run again, on Tensors instead of arrays: the same NumPy code then records
 itself. Stored pullbacks close over arrays, so they could not tell how they depend on the inputs.
 
-How a function becomes a rule is in rule.py, what users call in autograd.py, what protects in guard.py.
+How a function becomes a rule is in rule.py, what users call in autograd.py, what protects in guard.py, who is told in
+trace.py. Lesson zero, examples/00_the_engine_in_one_screen.py, is the same without all that.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def recorder(rule: Any) -> Callable[..., Any]:
 
     def apply(*inputs: Any, **settings: Any) -> Any:
         if settings or len(inputs) != arity:
-            inputs, settings = rule.bind(inputs, settings)
+            inputs, settings = rule.bind(inputs, settings)  # by the names that the rule has for them
         arrays: list[Any] = []
         vertices: list[Any] = []
         tensors = wanted = False
@@ -108,7 +109,7 @@ def recorder(rule: Any) -> Callable[..., Any]:
             vertices.append(v)
         if not tensors:
             return rule.of_arrays(inputs, settings)
-        tracer = this_thread.tracer
+        tracer = this_thread.tracer  # profile, or debug; nearly always nobody
         function = rule.function if tracer is None else tracer.around(rule)
         value, pullbacks = rule.checked(function(*arrays, **settings), arrays)
         if wanted and (not modes.get() or is_grad_enabled()):  # asking modes first spares 0.03 µs
@@ -166,8 +167,9 @@ def backward_pass(
 ) -> dict[Vertex, Any]:
     """Pull cotangents back through these nodes (oldest first), which are taken from the list; gives the leaves'.
 
-    needed: the vertices on the way to what is wanted, if not all are. pullbacks: for the nodes' own. complete(node, g):
-    gives the g to go on with at a node with hooks, or every one. observe: told node, input, what came and the sum.
+    needed: the vertices on the way to what is wanted, if not all are. pullbacks: in place of the nodes' own.
+    complete(node, g): gives the gradient to go on with, at a node with hooks, or at every one.
+    observe(node, i, pulled, h, total): told what the pullback of input i gave, what came of it, and the sum so far.
     """
     while nodes:
         node = nodes.pop()  # so that what is freed below is gone at once
