@@ -132,7 +132,7 @@ def pull(
         needed = None if targets is None else needed_vertices(targets, nodes)
         graph.guard.verify(nodes, create_graph, None if create_graph else needed)
         arrived = backward_through(nodes, cotangents, targets, needed, retain_graph, create_graph, observer)
-        taken: set[int] = set()
+        given_away: set[int] = set()
         for v, g in arrived.items():
             if isinstance(v, Tensor):
                 before_hooks = g
@@ -141,9 +141,9 @@ def pull(
                     observer.complete(v, before_hooks, g)
             if not isinstance(g, Tensor):
                 g = wrapped(np.asarray(g))
-            if g._array.base is not None or id(g._array) in taken:  # it may be written into, so it must be its own
+            if g._array.base is not None or id(g._array) in given_away:  # it may be written into, so it must be its own
                 g = g.copy() if create_graph else wrapped(g._array.copy())
-            taken.add(id(g._array))
+            given_away.add(id(g._array))
             arrived[v] = g
         return arrived
 

@@ -137,12 +137,12 @@ class _Watch(Tracer):
         def watched(name: str, pullback: Callable[[Any], Any] | None) -> Any:
             if pullback is None or name not in given:
                 return None
-            held = [(x, _layout(x), guard.content(x)) for x in guard.arrays_in(pullback) if x is not None]
+            closed_over = [(x, _layout(x), guard.content(x)) for x in guard.arrays_in(pullback) if x is not None]
 
             def pull(g: Any) -> Any:
                 if self.thread is not None and self.thread != threading.get_ident():
                     return pullback(g)
-                for x, layout, before in held:
+                for x, layout, before in closed_over:
                     if _layout(x) != layout or x.tobytes() != before:
                         which = next((f"its input {n}" for n, y in given.items() if y is x), "an array that it holds")
                         raise guard.changed(f"{rule.name}, backward, {here}", which, x, "was changed")

@@ -206,7 +206,7 @@ def added(total: Any, h: Any) -> Any:
 
 
 def replay(nodes: list[Node], needed: set[Vertex] | None, tensors: dict[Node, Tensor]) -> dict[Node, Any]:
-    """Pullbacks that record: rule.again runs the rules on Tensors, which stand in the graph as the first ones did."""
+    """Pullbacks that record: rule.replay runs the rules on Tensors, which stand in the graph as the first ones did."""
     wanted = set(nodes if needed is None else needed)
     for node in reversed(nodes):
         if node in wanted:
@@ -215,6 +215,6 @@ def replay(nodes: list[Node], needed: set[Vertex] | None, tensors: dict[Node, Te
     for node in nodes:
         if node in wanted:
             inputs = [tensors[v] if type(v) is Node else v for v in node.inputs]
-            value, pullbacks[node] = node.rule.again(node, inputs)
+            value, pullbacks[node] = node.rule.replay(node, inputs)
             tensors.setdefault(node, wrapped(value, node))
     return pullbacks

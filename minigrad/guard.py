@@ -172,7 +172,7 @@ def _refuse(
 
 def changed(where: str, which: str, array: Array, what: str = "was written into") -> RuntimeError:
     """The error that says so."""
-    arrays = [(taken(), line) for taken, line in list(asked_in.values())]
+    arrays = [(reference(), line) for reference, line in list(asked_in.values())]
     lines = [f" (handed out in {line})" for x, line in arrays if x is not None and np.may_share_memory(x, array)]
     return RuntimeError(
         f"{where}: {which}, {array.dtype.name} of shape {array.shape}, {what} between forward and "

@@ -22,19 +22,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Rule:
     """A NumPy function with its derivative; called with Tensors, it records a Node.
 
-    replay: the same function in NumPy calls that work on Tensors, too; a fast kernel takes it from its definition.
+    reference: the same function in NumPy calls that work on Tensors, too; a fast kernel takes it from its definition.
     linear: the pullbacks close over no input, and are their own replay. may_view: the value may be a view of an input.
     """
 
     def __init__(
         self,
         function: Callable[..., Any],
-        replay: Callable[..., Any] | None = None,
+        reference: Callable[..., Any] | None = None,
         linear: bool = False,
         may_view: bool = True,
     ) -> None:
         self.function = function
-        self.replay = replay or function
+        self.reference = reference or function
         self.linear = linear
         self.may_view = may_view
         self.name = function.__name__
@@ -149,10 +149,10 @@ class Rule:
                 ) from None
         return g if g.dtype is dtype else g.astype(dtype)  # at last: sums of float16 would overflow
 
-    def again(self, node: Node, inputs: Sequence[Any]) -> tuple[Array, Any]:
+    def replay(self, node: Node, inputs: Sequence[Any]) -> tuple[Array, Any]:
         """The value that the rule gave at this node, and pullbacks that record, from its inputs as Tensors."""
         if not self.linear:
-            value, pullbacks = self.replay(*inputs, **node.settings)
+            value, pullbacks = self.reference(*inputs, **node.settings)
         else:
             value, pullbacks = node.value, node.pullbacks
             if value is None:

@@ -346,17 +346,17 @@ class _Names:
         for name, x in variables:
             if isinstance(x, Tensor) or type(x) is np.ndarray:
                 self.known.setdefault(id(vertex(x) if isinstance(x, Tensor) else x), name)
-        self.taken: set[str] = set()
+        self.used: set[str] = set()
         self.counts = {"t": 0, "leaf": 0, "c": 0}
 
     def of(self, x: Any, else_: str) -> str:
         name = self.known.get(id(x))
-        while name is None or name in self.taken:
+        while name is None or name in self.used:
             self.counts[else_] += 1
             name = f"{else_}{self.counts[else_]}"
             if name in self.known.values():
                 name = None
-        self.taken.add(name)
+        self.used.add(name)
         return name
 
 

@@ -99,7 +99,7 @@ def kernel_of(definition: Definition[..., Any]) -> Callable[[Callable[..., Any]]
         def reference(*inputs: Any, **settings: Any) -> Any:
             return definition.reference(**dict(zip(kernel.inputs, inputs, strict=True)), **settings)
 
-        kernel = Rule(function, _replay(reference), may_view=False)  # a kernel's value is an array of its own
+        kernel = Rule(function, _with_pullbacks(reference), may_view=False)  # a kernel's value is an array of its own
         kernel.name = definition.__name__
         definition.kernel = kernel
         order = [definition.arguments.index(name) for name in kernel.inputs + kernel.settings]
@@ -111,7 +111,7 @@ def kernel_of(definition: Definition[..., Any]) -> Callable[[Callable[..., Any]]
     return attach
 
 
-def _replay(reference: Callable[..., Any]) -> Callable[..., Any]:
+def _with_pullbacks(reference: Callable[..., Any]) -> Callable[..., Any]:
     """What a rule returns for Tensors, value and pullbacks, from a reference that only gives the value."""
 
     def function(*inputs: Any, **settings: Any) -> tuple[Any, tuple[Pullback | None, ...]]:

@@ -29,11 +29,14 @@ def _cached_vector(n, value, dtype):
     return vector
 
 
-def column_sums(z, piece=1024):
+PIECE = 1024  # rows that are added up in their own dtype
+
+
+def column_sums(z):
     """The sum of all rows; of many rows in pieces added up in float64, for in float32 10⁵ of one sign lose 5 digits."""
-    whole = len(z) // piece * piece
-    if len(z) <= 2 * piece:
+    whole = len(z) // PIECE * PIECE
+    if len(z) <= 2 * PIECE:
         return constant_vector(len(z), 1, z.dtype) @ z
-    ones = constant_vector(piece, 1, z.dtype)
-    pieces = ones @ z[:whole].reshape(-1, piece, z.shape[1])
+    ones = constant_vector(PIECE, 1, z.dtype)
+    pieces = ones @ z[:whole].reshape(-1, PIECE, z.shape[1])
     return (pieces.sum(0, dtype=np.float64) + ones[: len(z) - whole] @ z[whole:]).astype(z.dtype)

@@ -369,10 +369,10 @@ def _refuse_hidden(root: Module, found: _Found, reached: set[int]) -> None:
         if type(x) not in _PLAIN
     ]
     for path, place, of_class in places:
-        held = list(_in_reach(place))
-        if not isinstance(place, FunctionType | MethodType | partial) and any(x is root for x in held):
+        reached_here = list(_in_reach(place))
+        if not isinstance(place, FunctionType | MethodType | partial) and any(x is root for x in reached_here):
             continue  # a trainer, say, which has its own reasons to know of other models
-        for x in held:
+        for x in reached_here:
             if x is place and of_class:
                 pass  # found in this module, too, as an attribute that it has not set
             elif id(x) in reached or (of_class and isinstance(x, of_class)):  # a class may list its instances

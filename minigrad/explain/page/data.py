@@ -198,10 +198,10 @@ def _whys(recording: Recording, encoding: Encoding, places: dict[int, int]) -> d
             continue
         index = tuple(int(i) for i in np.unravel_index(at, v.array.shape))
         with suppress(ValueError):  # a rule for arrays only, with too much to probe: `explanation.why` says so
-            taken = why(v, index, MOST_TERMS)
-            zeros -= not taken.terms
-            zero = taken.zero if zeros >= 0 else []
-            found.setdefault(encoding.places[id(v)], {})[at] = _why(taken, zero, encoding, places)
+            parts = why(v, index, MOST_TERMS)
+            zeros -= not parts.terms
+            zero = parts.zero if zeros >= 0 else []
+            found.setdefault(encoding.places[id(v)], {})[at] = _why(parts, zero, encoding, places)
     return {v: [parts[at] for at in sorted(parts)] for v, parts in found.items()}
 
 
