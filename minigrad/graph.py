@@ -5,11 +5,10 @@ that input. A node keeps the pullbacks and where its inputs came from. It is you
 visited from the youngest to the oldest, every gradient is complete before it is passed on. Broadcasting is undone
 here and nowhere else.
 
-To differentiate a gradient the rules are run again, on Tensors instead of arrays: the same NumPy code then records
-itself. Stored pullbacks close over arrays, so they could not tell how they depend on the inputs.
+To differentiate a gradient (`create_graph=True`) `replay` runs the rules again, on Tensors instead of arrays: the same
+NumPy code then records itself. Stored pullbacks close over arrays, and could not tell how they depend on the inputs.
 
-How a function becomes a rule is in rule.py, what users call in autograd.py, what protects in guard.py, who is told in
-trace.py. Lesson zero, examples/00_the_engine_in_one_screen.py, is the same without all that.
+On to rule.py (how a function becomes a rule), autograd.py (what users call), guard.py and trace.py (layers over this).
 """
 
 from __future__ import annotations
@@ -93,7 +92,7 @@ def recorder(rule: Any) -> Callable[..., Any]:
 
     def apply(*inputs: Any, **settings: Any) -> Any:
         if settings or len(inputs) != arity:
-            inputs, settings = rule.bind(inputs, settings)  # by the names that the rule has for them
+            inputs, settings = rule.bind(inputs, settings)  # arguments sorted into the two
         arrays: list[Any] = []
         vertices: list[Any] = []
         tensors = wanted = False
@@ -104,21 +103,21 @@ def recorder(rule: Any) -> Callable[..., Any]:
                 v = (x.node or x) if x._requires_grad else array
                 wanted = wanted or x._requires_grad
             else:
-                v = array = x if type(x) in PLAIN else rule.operand(x, inputs)
+                v = array = x if type(x) in PLAIN else rule.operand(x, inputs)  # a list, say, as an array
             arrays.append(array)
             vertices.append(v)
         if not tensors:
-            return rule.of_arrays(inputs, settings)
+            return rule.of_arrays(inputs, settings)  # the plain value
         tracer = this_thread.tracer  # profile, or debug; nearly always nobody
         function = rule.function if tracer is None else tracer.around(rule)
-        value, pullbacks = rule.checked(function(*arrays, **settings), arrays)
-        if wanted and (not modes.get() or is_grad_enabled()):  # asking modes first spares 0.03 µs
+        value, pullbacks = rule.checked(function(*arrays, **settings), arrays)  # which is what a rule must give
+        if wanted and (not modes.get() or is_grad_enabled()):  # no mode is set, mostly: 0.03 µs
             node = Node(rule, vertices, settings, pullbacks, value)
             guard.recorded(node, inputs, value)
             if tracer is not None:
                 tracer.recorded(node)
             return wrapped(value, node)
-        if wanted and value.base is not None:
+        if wanted and value.base is not None:  # a view
             guard.not_recorded(inputs, value)
         return wrapped(value)
 
@@ -165,8 +164,9 @@ def backward_pass(
     every: bool = False,
     observe: Callable[..., None] | None = None,
 ) -> dict[Vertex, Any]:
-    """Pull cotangents back through these nodes (oldest first), which are taken from the list; gives the leaves'.
+    """Pull cotangents (gradients on their way) back through these nodes, oldest first, which are taken from the list.
 
+    What is left of the cotangents are the gradients of the leaves: returned, for `backward` to add to their `.grad`.
     needed: the vertices on the way to what is wanted, if not all are. pullbacks: in place of the nodes' own.
     complete(node, g): gives the gradient to go on with, at a node with hooks, or at every one.
     observe(node, i, pulled, h, total): told what the pullback of input i gave, what came of it, and the sum so far.
@@ -202,11 +202,11 @@ def backward_pass(
 
 def added(total: Any, h: Any) -> Any:
     """The sum; of float16 in float32, to be rounded when all have arrived: in float16 2048 + 1 is 2048."""
-    return (total.astype(np.float32) if h.dtype.char == "e" else total) + h
+    return (total.astype(np.float32) if h.dtype.char == "e" else total) + h  # "e" is float16
 
 
 def replay(nodes: list[Node], needed: set[Vertex] | None, tensors: dict[Node, Tensor]) -> dict[Node, Any]:
-    """Pullbacks that record: rule.replay runs the rules on Tensors, which stand in the graph as the first ones did."""
+    """Pullbacks that record: rules are run on Tensors, in the graph where the first ones are; tensors: those known."""
     wanted = set(nodes if needed is None else needed)
     for node in reversed(nodes):
         if node in wanted:
