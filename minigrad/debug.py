@@ -21,7 +21,7 @@ import numpy as np
 from minigrad import guard
 from minigrad.graph import Node
 from minigrad.optim.optimizers import Optimizer
-from minigrad.rule import Rule
+from minigrad.rule import Rule, unwritten
 from minigrad.tensor import Array, Tensor, detached
 from minigrad.trace import Made, Tracer, module_path, parameter_name, stands_before
 
@@ -147,7 +147,7 @@ class _Watch(Tracer):
                         which = next((f"its input {n}" for n, y in given.items() if y is x), "an array that it holds")
                         raise guard.changed(f"{rule.name}, backward, {here}", which, x, "was changed")
                 with np.errstate(all="ignore"):
-                    h = pullback(g)
+                    h = unwritten(f"{rule.name}, backward, {here}", pullback, g)
                 where = f"{rule.name}, backward, {here}"
                 _check_gradient(where, name, made, given, detached(g), detached(h), self._diverges)
                 return h

@@ -41,9 +41,9 @@ class profile(Tracer):  # noqa: N801  a context manager, named as no_grad is
 
     What was seen is in `events`; `trace(path)` writes it for chrome://tracing or ui.perfetto.dev. An operation's row
     has the calls (backward, of the pullbacks: one for each input), the milliseconds, their share of all that passed,
-    and the MiB of the arrays that it made; a module's includes those below it (the outermost: its own). Backward is counted where the graph was
-    made inside, too. Between operations lie Python, random masks and running statistics; each operation takes a few
-    microseconds longer meanwhile.
+    and the MiB of the arrays that it made; a module's includes those below it, but for the outermost's, which has a row
+    for operations of its own. Backward is counted where the graph was made inside, too. Between operations lie Python,
+    random masks and running statistics; each operation takes a few microseconds longer meanwhile.
 
     >>> import numpy as np, minigrad as mg
     >>> x = mg.ones(3, requires_grad=True)

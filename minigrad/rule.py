@@ -207,14 +207,14 @@ def rule(
     """Make a function that returns (value, pullbacks) an operation, and what these NumPy functions do on Tensors.
 
     Inputs stand before the slash, and each has one pullback (None where no gradient exists); settings follow it.
-    A pullback returns a fresh array, its argument, or a view of it. A rule is pure: it draws nothing at random and
-    writes to no input, as it is run again to differentiate a gradient; so it is written in NumPy functions and
-    operators, which work on arrays and Tensors alike. Arrays come in as inputs or settings: of those, writes before
-    backward are noticed; of others that it might close over, under `mg.debug()` alone. Broadcasting needs no word:
-    the engine undoes it.
-    linear: the pullbacks close over no input; then the function itself may write into arrays of its own making, and
-    an input may be written into before backward. override: replace the rule that minigrad itself has for
-    one of these functions, for the whole program; ValueError without it.
+    A pullback returns a fresh array, its argument, or a view of it, and does not write into its argument, which others
+    are handed, too. A rule is pure: it draws nothing at random and writes to no input, as it is run again to
+    differentiate a gradient; so it is written in NumPy functions and operators, which work on arrays and Tensors alike.
+    Arrays come in as inputs or settings: of those, writes before backward are noticed; of others that it might close
+    over, under `mg.debug()` alone. Broadcasting needs no word: the engine undoes it.
+    linear: the pullbacks close over no input; then the function itself may write into arrays of its own making, and an
+    input may be written into before backward. override: replace the rule that minigrad itself has for one of these
+    functions, for the whole program; ValueError without it.
 
     >>> import numpy as np, minigrad as mg
     >>> @mg.rule()
@@ -270,6 +270,19 @@ def _register(functions: Sequence[Any], handler: Callable[..., Any], home: str, 
             )
     HANDLERS.update(dict.fromkeys(functions, handler))
     _homes.update(dict.fromkeys(functions, home))
+
+
+def unwritten(where: str, pullback: Pullback, g: Any) -> Any:
+    """What the pullback gives; ValueError if it writes into g, which others are handed, too."""
+    array = detached(g)
+    before = np.array(array)
+    h = pullback(g)
+    if not np.array_equal(array, before, equal_nan=True):
+        raise ValueError(
+            f"{where}: the pullback writes into the gradient that it is handed, and others are handed the same: write "
+            "g = g * y, not g *= y"
+        )
+    return h
 
 
 def shared(function: Pullback) -> Pullback:

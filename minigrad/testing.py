@@ -18,7 +18,9 @@ from minigrad.autograd import grad as _grad
 from minigrad.creation import default_generator
 from minigrad.modes import enable_grad
 from minigrad.nn.module import Module
+from minigrad.rule import unwritten
 from minigrad.tensor import Array, Tensor, as_array
+from minigrad.trace import Made, Tracer, stands_before
 from minigrad.transforms import tree_leaves
 
 MOST_ORDERS = 9  # each takes several times as long as the one before
@@ -94,7 +96,12 @@ def _check(
             found = _grad(y, list(xs), create_graph=create_graph, allow_unused=True)
         return [np.zeros(x.shape) if g is None else g for x, g in zip(xs, found, strict=True)]
 
-    analytic = [_values(g) for g in gradient(*map(_leaf, points), create_graph=False)]
+    reader = _Reader()
+    reader.start()
+    try:
+        analytic = [_values(g) for g in gradient(*map(_leaf, points), create_graph=False)]
+    finally:
+        reader.stop()
     if not flat and not any(np.abs(g).max(initial=0) > 1e-9 for g in analytic) and any(x.size for x in points):
         raise AssertionError(
             f"the {what} is 0 everywhere, so this check proves nothing: has the result left the graph on its way? "
@@ -112,6 +119,18 @@ def _check(
     )
     if order > 1:
         _check(gradient, points, order - 1, method, rtol, True, rng, f"gradient of the {what}")
+
+
+class _Reader(Tracer):
+    """Sees to it that pullbacks only read the gradient that they are handed."""
+
+    def operation(self, rule: Any, run: Callable[..., Made], inputs: Any, settings: dict[str, Any]) -> Made:
+        value, pullbacks = run(*inputs, **settings)
+
+        def reading(pullback: Any) -> Any:
+            return pullback and stands_before(pullback, lambda g: unwritten(f"rule {rule.name}", pullback, g))
+
+        return value, tuple(map(reading, pullbacks))
 
 
 def _leaf(x: Array) -> Tensor:

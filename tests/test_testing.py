@@ -276,3 +276,33 @@ def test_shapes_between_bounds_that_leave_none_are_refused(sizes, words):
     with pytest.raises(ValueError, match=f"shapes: no numbers from {words} to .*: min_ above max_"):
         shapes(**sizes)
     shapes(min_dims=2, max_dims=2, min_side=3, max_side=3)  # a single shape is one
+
+
+def writes_into_its_gradient(x, /):
+    def pull(g):
+        g *= np.cos(x)
+        return g
+
+    return np.sin(x), (pull,)
+
+
+def test_a_pullback_that_writes_into_its_gradient_is_caught():
+    """On its own it gives what is right; beside others that are handed the same array, all would be wrong."""
+    rule = mg.rule()(writes_into_its_gradient)
+    RULES.remove(rule)
+    words = "the pullback writes into the gradient that it is handed, and others are handed the same: write g = g"
+    with pytest.raises(ValueError, match=f"rule writes_into_its_gradient: {words}"):
+        check_gradients(rule, X)
+
+    class Layer(nn.Module):
+        def forward(self, x):
+            return rule(x)
+
+    with pytest.raises(ValueError, match=words):
+        check_layer(Layer(), X)
+    x = mg.tensor(X, requires_grad=True)
+    with (
+        mg.debug(),
+        pytest.raises(ValueError, match=rf"writes_into_its_gradient, backward, in test_testing.*: {words}"),
+    ):
+        np.sum((x + rule(x)) * 2.0).backward()
