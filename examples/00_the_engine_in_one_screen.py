@@ -32,9 +32,7 @@ class Tensor(NDArrayOperatorsMixin):
         self.data, self.grad, self.requires_grad = np.asarray(data), None, requires_grad
         self.inputs, self.pullbacks, self.age = inputs, pullbacks, next(ages)
 
-    shape, ndim, size, dtype = (
-        property(lambda self, name=name: getattr(self.data, name)) for name in ("shape", "ndim", "size", "dtype")
-    )
+    shape, dtype = (property(lambda self, name=name: getattr(self.data, name)) for name in ("shape", "dtype"))
     __hash__ = object.__hash__
 
     def __array_ufunc__(self, ufunc, method, *inputs, **settings):  # NumPy asks here what np.exp of a Tensor is

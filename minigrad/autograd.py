@@ -56,7 +56,7 @@ def backward_through(
         before_hooks = g
         if node.hooks:
             g = call_hooks(node, g)
-            graph.guard.verify([*nodes, node], create_graph, None if create_graph else needed)
+            graph.guard.verify([*nodes, node], create_graph, needed)
         if targets is not None and node in targets:
             arrived[node] = g
         if observer is not None:
@@ -130,7 +130,7 @@ def pull(
             cotangents[v] = added(cotangents[v], g) if v in cotangents else g
         nodes = toposort(cotangents)
         needed = None if targets is None else needed_vertices(targets, nodes)
-        graph.guard.verify(nodes, create_graph, None if create_graph else needed)
+        graph.guard.verify(nodes, create_graph, needed)
         arrived = backward_through(nodes, cotangents, targets, needed, retain_graph, create_graph, observer)
         given_away: set[int] = set()
         for v, g in arrived.items():

@@ -111,7 +111,7 @@ def recorder(rule: Any) -> Callable[..., Any]:
         tracer = this_thread.tracer  # profile, or debug; nearly always nobody
         function = rule.function if tracer is None else tracer.around(rule)
         value, pullbacks = rule.checked(function(*arrays, **settings), arrays)  # which is what a rule must give
-        if wanted and (not modes.get() or is_grad_enabled()):  # no mode is set, mostly: 0.03 µs
+        if wanted and (not modes.get() or is_grad_enabled()):  # no mode is set, mostly: 0.06 µs
             node = Node(rule, vertices, settings, pullbacks, value)
             guard.recorded(node, inputs, value)
             if tracer is not None:
@@ -187,7 +187,7 @@ def backward_pass(
                 if pullback is None or not isinstance(v, (Node, Tensor)) or (needed is not None and v not in needed):
                     continue
                 h = pulled = pullback(g)
-                at = v._array if isinstance(v, Tensor) else v  # a Tensor's own properties take 0.05 µs each
+                at = v._array if isinstance(v, Tensor) else v  # a Tensor's own properties take 0.04 µs more each
                 if type(h) is not np.ndarray or h.shape != at.shape or h.dtype is not at.dtype:
                     h = node.rule.conform(h, at.shape, at.dtype)  # unbroadcast, or an error that says why not
                 total = cotangents.get(v)

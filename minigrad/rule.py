@@ -59,7 +59,7 @@ class Rule:
 
     @functools.cached_property
     def apply(self) -> Callable[..., Any]:
-        """What a call does, as a plain function: that spares 0.3 of the 2.5 µs that a small addition takes."""
+        """What a call does, as a plain function: that spares 0.1 of the 2.5 µs that a small addition takes."""
         return recorder(self)
 
     def bind(self, inputs: tuple[Any, ...], settings: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -92,10 +92,10 @@ class Rule:
 
     def operand(self, x: Any, inputs: Sequence[Any]) -> Any:
         """An operand beside a Tensor: NumPy's scalars count as Python numbers, and lists are as weak as these."""
-        if not any(isinstance(other, Tensor) for other in inputs):
-            return x  # of_arrays has its own way with it
         if isinstance(x, np.generic):
             return x.item()
+        if not any(isinstance(other, Tensor) for other in inputs):
+            return x  # of_arrays has its own way with it
         refuse_foreign(x)
         return beside(x, inputs)
 

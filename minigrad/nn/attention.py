@@ -106,7 +106,8 @@ class MultiHeadAttention(Module):
         if of_itself:
             qkv = F.linear.compute(query, self.in_proj_weight, self.in_proj_bias)  # (B, T, 3 D)
             return self.out_proj(F.self_attention(qkv, self.num_heads, mask, dropped, scale))
-        q, k, v = self._heads((query, key, value), weights)  # each (B, H, T, E)
+        each: list[Any] = np.split(self.in_proj_weight, 3) if packed else weights
+        q, k, v = self._heads((query, key, value), each)  # each (B, H, T, E)
         x = F.attention(q, k, v, mask, dropped, scale)
         y = self.out_proj(np.reshape(np.swapaxes(x, 1, 2), query.shape))  # (B, Tq, D)
         if not need_weights:
@@ -115,8 +116,7 @@ class MultiHeadAttention(Module):
         return y, F.softmax(scores) if mask is None else F.masked_softmax(scores, mask)
 
     def _heads(self, inputs: Iterable[Any], weights: list[Any]) -> list[Any]:
-        """Queries, keys and values, projected and cut into heads."""
-        weights = np.split(self.in_proj_weight, 3) if weights[0] is weights[1] else weights
+        """Queries, keys and values, projected and cut into heads: each (B, H, T, E)."""
         biases = [None] * 3 if self.in_proj_bias is None else np.split(self.in_proj_bias, 3)
         heads = []
         for x, weight, bias in zip(inputs, weights, biases, strict=True):

@@ -457,3 +457,11 @@ def test_what_the_input_must_be_is_asked_once(layer, shape):
     finally:
         sys.setprofile(None)
     assert len(asked) == 1, asked
+
+
+def test_attention_may_tie_the_projections_of_its_query_and_key():
+    layer, x, value = nn.MultiHeadAttention(4, 2, vdim=3), A(2, 5, 4).astype(np.float32), A(2, 5, 3).astype(np.float32)
+    layer.k_proj_weight.data[...] = layer.q_proj_weight.data
+    expected = layer(x, x, value).data
+    layer.k_proj_weight = layer.q_proj_weight
+    np.testing.assert_array_equal(layer(x, x, value).data, expected)
